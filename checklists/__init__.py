@@ -1,0 +1,1 @@
+"""Questions and weights as data: one YAML file per checklist, read by `vqa.checklist`."""

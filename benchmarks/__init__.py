@@ -1,0 +1,3 @@
+"""Benchmarks and calibration: everything that is measured rather than asserted. Not in the
+wheel.
+"""

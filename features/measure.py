@@ -1,0 +1,284 @@
+"""Everything measured on a clip, in one decode.
+
+One thread decodes and looks at single pictures, the caller's thread at what happens between them;
+OpenCV, PyAV and NumPy let go of the interpreter lock while they work, so that two cores are enough
+for both. At most `_AHEAD` pictures wait in between: memory depends on the size of the frames and
+not on how many there are.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from features.clip import Clip
+from features.cuts import Cuts
+from features.feature import Feature, Findings, Image, Interval, Meter, Picture, Step, Timeline
+from features.flicker import Flicker
+from features.flow import STILL, Flow, FlowMeter, lost_share
+from features.freeze import Freeze, same_picture, worst_block
+from features.information import Information
+from features.motion import Motion
+from features.picture import Picture as PictureMeter
+from features.series import Curve
+from features.smoothness import Smoothness
+from features.stability import Stability
+from features.stream import Frame, FrameStream
+
+_METERS: tuple[Callable[[], Meter], ...] = (
+    Motion,
+    Stability,
+    Flicker,
+    Freeze,
+    Cuts,
+    Smoothness,
+    PictureMeter,
+    Information,
+)
+FEATURES: tuple[Feature, ...] = tuple(f for meter in _METERS for f in meter().features)
+
+_AHEAD = 3  # pictures
+_LONG_SIDE, _SHORT_SIDE = 360, 32  # of `fine`: flow is computed there
+_DETAIL_S = 0.5  # still-picture features change slowly and cost most
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """What was measured on one clip. Features that are not defined on it (too few frames, say) are
+    None.
+
+    `curves` hold one value (or None) per decoded frame, `curves["time_s"]` is their axis;
+    `intervals` are seconds [from, to] by name: "cuts", "freeze" (stalls), "repeated".
+    """
+
+    features: dict[str, float | None]
+    curves: dict[str, list[float | None]]
+    intervals: dict[str, list[Interval]]
+    clip: dict[str, object]  # the row's "clip" block
+    times_s: tuple[float, ...]  # of the decoded frames
+    warnings: list[str] = field(default_factory=list)
+
+
+def measure(source: str | PathLike[str] | bytes | BinaryIO | Clip) -> Measurement:
+    """Measure all `FEATURES` of a clip in one decode.
+
+    `source`: a path, bytes, a file object or an open `Clip`. Raises `UnreadableVideo` (its
+    subclasses say why) if no frame can be decoded or a limit is exceeded.
+    """
+    clip = source if isinstance(source, Clip) else Clip.open(source)
+    meters = [meter() for meter in _METERS]
+    times: list[float] = []
+    with _one_opencv_thread(), clip.stream(upright=False) as frames:
+        width, height, turns = _run(frames, meters, times)
+        warnings = list(frames.warnings)
+    masks = {type(m): m.mask() for m in meters if isinstance(m, (Cuts, Freeze))}
+    timeline = Timeline(np.asarray(times), width, height, cut=masks[Cuts], repeated=masks[Freeze])
+    found = [meter.finish(timeline) for meter in meters]
+    return Measurement(
+        features={
+            f.name: _number(report.features[f.name])
+            for m, report in zip(meters, found, strict=True)
+            for f in m.features
+        },
+        curves={"time_s": _numbers(timeline.times_s)}
+        | {
+            name: _numbers(curve)
+            for report in found
+            for name, curve in _upright(report, clip, turns).items()
+        },
+        intervals={name: spans for report in found for name, spans in report.intervals.items()},
+        clip=_facts(clip, timeline),
+        times_s=tuple(times),
+        warnings=warnings,
+    )
+
+
+def _run(frames: FrameStream, meters: list[Meter], times: list[float]) -> tuple[int, int, int]:
+    """Show every frame and every pair of neighbours to all meters; returns width, height (as
+    coded) and turns.
+    """
+    flow = FlowMeter()
+    before: Picture | None = None
+    for picture in _ahead(_pictures(frames, meters)):
+        if before is not None:
+            step = _step(before, picture, flow)
+            for meter in meters:
+                meter.step(step)
+        times.append(picture.time_s)
+        before = picture
+    assert before is not None  # a stream without a single frame raises
+    height, width = before.luma.shape
+    return width, height, before.turns
+
+
+def _pictures(frames: FrameStream, meters: list[Meter]) -> Iterator[Picture]:
+    """Frames in all the sizes that meters read, shown to the meters one by one."""
+    due = -np.inf
+    turns: int | None = None
+    for frame in frames:
+        detailed = frame.time_s >= due
+        due = frame.time_s + _DETAIL_S - 1e-6 if detailed else due
+        luma = _luma(frame)
+        turns = _brightest_first(luma) if turns is None else turns
+        fine = np.ascontiguousarray(np.rot90(_fine(luma), turns))
+        coarse = _halved(fine)
+        picture = Picture(frame.index, frame.time_s, frame.rgb, luma, fine, coarse, turns, detailed)
+        for meter in meters:
+            meter.picture(picture)
+        yield picture
+
+
+def _luma(frame: Frame) -> Image:
+    if frame.luma is not None:
+        return frame.luma
+    return np.asarray(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _brightest_first(luma: Image) -> int:
+    """Counter-clockwise quarter turns that make a picture landscape, its brightest possible quarter
+    at the top left.
+
+    Dense flow works its way from the top left, so a clip and its rotated copy would differ by a few
+    per cent. Laid out by their content they are the same pictures and have the same features.
+    """
+    (height, width), half = luma.shape, (luma.shape[0] // 2, luma.shape[1] // 2)
+    top, bottom = luma[: half[0]], luma[height - half[0] :]
+    left, right = slice(half[1]), slice(width - half[1], None)
+    quarters = [
+        cv2.mean(q)[0]
+        for q in (top[:, left], top[:, right], bottom[:, right], bottom[:, left])
+        if q.size
+    ]
+    allowed = {0, 2} if width > height else {1, 3} if height > width else {0, 1, 2, 3}
+    return max(allowed, key=lambda turn: (quarters[turn], -turn)) if len(quarters) == 4 else 0
+
+
+def _fine(luma: Image) -> Image:
+    """`luma` halved until its long side is at most 360 px; doubled where flow would have no
+    room.
+    """
+    while max(luma.shape) > _LONG_SIDE and min(luma.shape) >= 2 * _SHORT_SIDE:
+        luma = _halved(luma)
+    while min(luma.shape) < _SHORT_SIDE:
+        luma = cv2.resize(luma, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(luma[: luma.shape[0] // 2 * 2, : luma.shape[1] // 2 * 2])
+
+
+def _halved(luma: Image) -> Image:
+    # Averaging exact 2 x 2 blocks is ten times faster than any other ratio: an odd edge is dropped.
+    height, width = (n // 2 for n in luma.shape)
+    even = luma[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _step(before: Picture, after: Picture, flow: FlowMeter) -> Step:
+    difference = cv2.norm(before.rgb, after.rgb, cv2.NORM_L1) / before.rgb.size
+    worst = worst_block(before.coarse, after.coarse)
+    same = same_picture(difference, worst)
+    scale = 2.0 ** round(np.log2(max(before.luma.shape) / max(before.coarse.shape)))
+    if same:
+        found = _no_motion(before, after)
+    else:
+        found = flow((before.fine, before.coarse), (after.fine, after.coarse))
+    return Step(before, after, found, scale, difference, worst, same)
+
+
+def _no_motion(before: Picture, after: Picture) -> Flow:
+    still = np.zeros((*before.coarse.shape, 2), np.float32)
+    change = cv2.subtract(after.coarse, before.coarse, dtype=cv2.CV_16S)
+    return Flow(still, still, STILL, change, lost_share(change, before.coarse))
+
+
+def _ahead(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """The same pictures, made in a thread of their own a few in advance; its errors are raised
+    here.
+    """
+    waiting: queue.Queue[Picture | BaseException | None] = queue.Queue(_AHEAD)
+    gone = threading.Event()
+
+    def put(item: Picture | BaseException | None) -> None:
+        while not gone.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for picture in pictures:
+                put(picture)
+                if gone.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    worker = threading.Thread(target=work, name="decode", daemon=True)
+    worker.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        gone.set()
+        worker.join()
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """DIS flow cuts the picture into one stripe per thread, so its result would depend on the
+    machine.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _facts(clip: Clip, timeline: Timeline) -> dict[str, object]:
+    """The row's "clip" block. Frames are counted by decoding; the rate is that of the frames as
+    shown.
+    """
+    frames, rate = len(timeline.times_s), timeline.rate_hz
+    return {
+        "width": clip.width,
+        "height": clip.height,
+        "frames": frames,
+        "duration_s": _rounded(frames / rate if rate else clip.duration_s),
+        "fps": _rounded(rate if rate else clip.fps),
+        "codec": clip.codec,
+        "sha256": clip.sha256,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _upright(report: Findings, clip: Clip, turns: int) -> dict[str, Curve]:
+    """Flow is computed on turned pictures; the one pair of curves with a direction is turned as
+    the clip is shown.
+    """
+    if "camera_x_px" not in report.curves:
+        return report.curves
+    path = report.curves["camera_x_px"] + 1j * report.curves["camera_y_px"]
+    path = path * 1j**turns * np.exp(-1j * np.radians(clip.rotation_deg))
+    return report.curves | {"camera_x_px": path.real, "camera_y_px": path.imag}
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _numbers(curve: npt.NDArray[np.floating]) -> list[float | None]:
+    return [_number(v) for v in curve.tolist()]

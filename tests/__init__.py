@@ -1,0 +1,1 @@
+"""Tests: one file per source file, and tests of the house itself."""

@@ -1,0 +1,64 @@
+"""What several test files need: small frames with a known right answer, and the shared clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from features.encode import write_clip
+
+U8 = npt.NDArray[np.uint8]
+
+SHARED = Path(__file__).parents[2] / "shared"
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real clips beside the checkout; without it these tests are skipped."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Files that come with the tests."""
+    return DATA
+
+
+def gray_steps(count: int, *, width: int = 48, height: int = 32, step: int = 10) -> list[U8]:
+    """Frames of one gray each: frame i is `i * step`, so that a frame says which one it is."""
+    return [np.full((height, width, 3), index * step, np.uint8) for index in range(count)]
+
+
+def corners(width: int = 64, height: int = 48) -> U8:
+    """A picture that looks different after every turn and mirror: four coloured quarters."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2] = (200, 40, 40)
+    picture[: height // 2, width // 2 :] = (40, 200, 40)
+    picture[height // 2 :, : width // 2] = (40, 40, 200)
+    picture[height // 2 :, width // 2 :] = (200, 200, 200)
+    return picture
+
+
+def busy(count: int, *, width: int = 96, height: int = 64) -> list[U8]:
+    """Textured frames that move, so that every encoder makes real packets of them."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (height // 8, (width + 4 * count) // 8 + 1, 3), dtype=np.uint8)
+    wall = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    return [np.ascontiguousarray(wall[:, 4 * i : 4 * i + width]) for i in range(count)]
+
+
+def which(frames: U8, *, step: int = 10) -> list[int]:
+    """Undo `gray_steps`: the numbers of the frames."""
+    return [round(float(frame.mean()) / step) for frame in frames]
+
+
+@pytest.fixture(scope="session")
+def steps_mp4(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """20 gray steps at 8 fps, H.264."""
+    return write_clip(tmp_path_factory.mktemp("clips") / "steps.mp4", gray_steps(20), fps=8)

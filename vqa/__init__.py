@@ -1,0 +1,75 @@
+"""Scores generated video the way people judge it.
+
+    import vqa
+    scorer = vqa.load("measured")
+    score = scorer.score("clip.mp4", prompt="a horse runs on a beach")
+    score.value, score.coverage, score.dimensions["dynamic"]
+
+This page lists everything public. Names are imported when they are first used, so that
+`import vqa` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vqa._version import __version__
+
+if TYPE_CHECKING:
+    from features.clip import Clip
+    from vqa import errors
+    from vqa.checklist import Checklist, Question
+    from vqa.judges.scripted import Scripted
+    from vqa.loading import load
+    from vqa.measuring import measure
+    from vqa.sample import All, AroundMotion, AtRate, PerSecond, Uniform
+    from vqa.score import Answer, Score
+
+__all__ = [
+    "All",
+    "Answer",
+    "AroundMotion",
+    "AtRate",
+    "Checklist",
+    "Clip",
+    "PerSecond",
+    "Question",
+    "Score",
+    "Scripted",
+    "Uniform",
+    "__version__",
+    "errors",
+    "load",
+    "measure",
+]
+
+_HOMES = {
+    "All": "vqa.sample",
+    "Answer": "vqa.score",
+    "AroundMotion": "vqa.sample",
+    "AtRate": "vqa.sample",
+    "Checklist": "vqa.checklist",
+    "Clip": "features.clip",
+    "PerSecond": "vqa.sample",
+    "Question": "vqa.checklist",
+    "Score": "vqa.score",
+    "Scripted": "vqa.judges.scripted",
+    "Uniform": "vqa.sample",
+    "load": "vqa.loading",
+    "measure": "vqa.measuring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("vqa.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vqa' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,7 @@
+"""`python -m vqa` is `vqa`."""
+
+import sys
+
+from vqa.cli import main
+
+sys.exit(main())

@@ -1,0 +1,77 @@
+"""`vqa score`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vqa.assess import ChecklistScorer
+from vqa.cli.inputs import expand, prompts_for
+from vqa.cli.output import progress, tell, wants_json, write_json
+from vqa.loading import load
+from vqa.score import Score
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options by which `score`, `compare` and `ask` choose a scorer."""
+
+    scorer: str = "measured"
+    judge: str | None = None
+    checklist: str | None = None
+    strict: bool = False
+
+    def load(self) -> ChecklistScorer:
+        """Make the scorer; raises BadArgument, BadChecklist, MissingCheckpoint, NotAvailable."""
+        scorer = load(self.scorer, judge=self.judge, checklist=self.checklist)
+        return replace(scorer, strict=self.strict)
+
+
+def run(
+    paths: Sequence[str],
+    *,
+    prompt: str | None,
+    prompts: str | None,
+    options: Options,
+    json: bool,
+    table: bool,
+) -> int:
+    """Score clips and print them; returns the exit status."""
+    as_json = wants_json(as_json=json, as_table=table)
+    clips = expand(paths)
+    said = prompts_for(clips, prompt=prompt, prompts=prompts)
+    scorer = options.load()
+    shown: list[Score] = []
+    first: Score | None = None
+    failed = 0
+    quiet = as_json and sys.stdout.isatty()
+    with progress(len(clips), title="scoring", quiet=quiet) as step:
+        for score in scorer.score_each(clips, said):
+            failed += score.status == "error"
+            first = first or (score if score.status == "ok" else None)
+            if as_json:
+                write_json(score.row())
+            else:
+                shown.append(score)
+            step()
+    if not as_json:
+        from vqa.cli.tables import print_scores
+
+        print_scores(shown)
+    if first is not None:
+        tell_coverage(scorer, first)
+    return 1 if failed else 0
+
+
+def tell_coverage(scorer: ChecklistScorer, score: Score) -> None:
+    """Say how much of the checklist was answered and how to get the rest; nothing if all was."""
+    counted = {q.id for q in scorer.checklist.counted}
+    answered = sum(a.id in counted and a.contribution is not None for a in score.answers)
+    if answered == len(counted):
+        return
+    tell(
+        f"{scorer.name}: answered {answered} of {len(counted)} weighted questions,"
+        f" {100 * (score.coverage or 0.0):.0f} % of the weight;"
+        " the rest needs a judge that sees the pictures and the prompt: see `vqa models`"
+    )

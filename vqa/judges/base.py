@@ -1,0 +1,48 @@
+"""What a judge is: something that answers yes/no questions about a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from features.clip import Clip
+    from features.measure import Measurement
+    from vqa.checklist import Question
+    from vqa.score import Answer
+
+
+class Judge(Protocol):
+    """Answers questions about one clip.
+
+    `name` goes into logs and keys. `sees` says what it looks at. A judge of "frames" is handed the
+    clip with the frames the sampler chose and is asked only what the score needs, because its
+    answers cost money. A judge of the "measurement" reads what was measured in all frames, decodes
+    nothing itself and is asked the whole checklist.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, such as "measured"."""
+        ...
+
+    @property
+    def sees(self) -> Literal["frames", "measurement"]:
+        """What it looks at."""
+        ...
+
+    def ask(
+        self,
+        clip: Clip,
+        questions: Sequence[Question],
+        *,
+        prompt: str | None = None,
+        measurement: Measurement | None = None,
+    ) -> list[Answer]:
+        """Answer every question, in order, with `question.answer(p_yes)`; None for "cannot say".
+
+        `clip.frames()` gives the chosen frames, (T, H, W, 3) uint8 RGB. Questions about the prompt
+        come only when there is one; `question.render(prompt)` is the exact string to send.
+        `measurement` is there whenever `sees` is "measurement".
+        """
+        ...

@@ -108,7 +108,6 @@ PLANS: dict[str, Plan] = {
     "detail_refinement": Plan(
         (
             ("sharpness", 1),
-            ("spatial_information", 1),
             ("noise", -1),
             ("blockiness", -1),
         ),
@@ -158,7 +157,6 @@ SHAPES: dict[str, Literal["linear", "sqrt", "log"]] = {
     "clipped_dark_share": "sqrt",
     "colorfulness": "sqrt",
     "sharpness": "linear",
-    "spatial_information": "log",
     "noise": "log",
     "blockiness": "sqrt",
     "flicker_luma": "log",
@@ -168,13 +166,14 @@ SHAPES: dict[str, Literal["linear", "sqrt", "log"]] = {
     "freeze_longest_s": "sqrt",
     "warping_error_pct_diagonal": "log",
 }
-SMALLEST = {  # of features on a log scale: below it a difference is not seen
-    "spatial_information": 5.0,
+# Below these values clips are equally good: clean ones differ by content, not by quality.
+SMALLEST = {
     "noise": 1.5,
-    "flicker_luma": 0.003,
-    "flicker_local": 0.003,
+    "blockiness": 0.08,
+    "flicker_luma": 0.008,
+    "flicker_local": 0.01,
     "jitter_pct_diagonal": 0.02,
-    "warping_error_pct_diagonal": 0.02,
+    "warping_error_pct_diagonal": 0.1,
 }
 # Fixed ranges where too little and too much are both wrong: dark is below a quarter, glaring above
 # a half.
@@ -381,7 +380,7 @@ def write(models: Mapping[str, object], clips: Sequence[str], out: Path) -> None
         sort_keys=False,
         width=120,
     )
-    head = "# Parameters of the `measured` judge. Written by a command (see provenance); do not edit by hand.\n"
+    head = "# Parameters of the `measured` judge, written by the command below.\n"
     out.write_text(head + text, encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ $(VENV)/ready: pyproject.toml setup.cfg constraints.txt
 
 demo: $(VENV)/ready            ## sample clips made here, scored, compared, shown
 	$(BIN)/python -m benchmarks demo demo
-	-$(BIN)/vqa score demo/*.mp4 --table
+	$(BIN)/vqa score demo/*.mp4 --table
 	$(BIN)/vqa compare demo/sea.mp4 demo/sea_degraded.mp4 --table
 
 test: $(VENV)/ready            ## the suite, without what takes minutes

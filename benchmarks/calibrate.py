@@ -168,16 +168,22 @@ SHAPES: dict[str, Literal["linear", "sqrt", "log"]] = {
 }
 # Below these values clips are equally good: clean ones differ by content, not by quality.
 SMALLEST = {
-    "noise": 1.5,
+    "noise": 0.4,
     "blockiness": 0.08,
     "flicker_luma": 0.008,
     "flicker_local": 0.01,
     "jitter_pct_diagonal": 0.02,
     "warping_error_pct_diagonal": 0.1,
 }
-# Fixed ranges where too little and too much are both wrong: dark is below a quarter, glaring above
+# Fixed ranges: more colour counts up to the most vivid clips, more contrast up to the usual, and
+# of light too little and too much are both wrong: dark is below a quarter, glaring above
 # a half.
-RANGES = {("luma", 1): (0.05, 0.25), ("luma", -1): (0.5, 0.9), ("contrast", 1): (0.03, 0.15)}
+RANGES = {
+    ("luma", 1): (0.05, 0.25),
+    ("luma", -1): (0.5, 0.9),
+    ("contrast", 1): (0.03, 0.15),
+    ("colorfulness", 1): (0.0, 130.0),
+}
 # Speeds in % of the diagonal per second at which rungs "not static", "not minimal", "dynamic" and
 # "highly dynamic" tip over. An object covers a small part of the picture, and its speed is a mean
 # over all of it.

@@ -147,16 +147,21 @@ class VideoFile:
         return np.array([t for t, _ in self.pictures(Report(), upright=False)], np.float32)
 
     def pictures(self, report: Report, *, upright: bool) -> Iterator[tuple[float, Picture]]:
-        """One pass with decoding threads; damaged packets are skipped and counted."""
-        tally = Tally()
-        yield from self._pass("AUTO", tally, upright=upright)
-        if tally.decoded < tally.fed:
-            # With threads, PyAV drops good pictures behind a damaged one at the very end, more of
-            # them on more cores. Without threads every picture comes: decode again for the rest.
-            given, tally = tally.last_s, Tally()
-            for time_s, picture in self._pass("SLICE", tally, upright=upright):
-                if time_s > given:
-                    yield time_s, picture
+        """One pass; damaged packets are skipped and counted.
+
+        The codec runs on one thread. More of them make decoding alone a little faster on two cores
+        and everything around it slower, and PyAV then drops good pictures behind a damaged one.
+        """
+        tally, clock, fps = Tally(), self.facts.clock, self.header.fps
+        with self._stream() as (box, stream):
+            stream.codec_context.thread_count = 1
+            for frame in _frames(box, stream, tally):
+                tally.last_s = clock.seconds(
+                    frame.pts, index=tally.decoded - 1, before_s=tally.last_s
+                )
+                yield tally.last_s, self._picture(frame, tally, upright=upright)
+            end_s = tally.last_s + 1 / fps
+            tally.broken_promise = promises(box, stream).broken_by(tally.decoded, end_s, fps=fps)
         if tally.resized:
             report.notes.append(
                 f"{tally.resized} frames had another size and were scaled to that of the first"
@@ -164,22 +169,6 @@ class VideoFile:
         with opened(self.content) as file:
             cut = is_cut(file)
         report.losses += tally.losses(is_cut=cut, declared=self.header.declared_frames)
-
-    def _pass(
-        self, threads: str, tally: Tally, *, upright: bool
-    ) -> Iterator[tuple[float, Picture]]:
-        clock = self.facts.clock
-        with self._stream() as (box, stream):
-            stream.thread_type = threads
-            for frame in _frames(box, stream, tally):
-                tally.last_s = clock.seconds(
-                    frame.pts, index=tally.decoded - 1, before_s=tally.last_s
-                )
-                yield tally.last_s, self._picture(frame, tally, upright=upright)
-            fps = self.header.fps
-            tally.broken_promise = promises(box, stream).broken_by(
-                tally.decoded, tally.last_s + 1 / fps, fps=fps
-            )
 
     def _picture(self, frame: VideoFrame, tally: Tally, *, upright: bool) -> Picture:
         layout = self.facts.layout

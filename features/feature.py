@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from features.flow import Flow
+from features.flow import Flow, Pyramid
 from features.series import Curve, runs, segments
 
 Image = npt.NDArray[np.uint8]
@@ -38,22 +38,26 @@ class Picture:
     time_s: float
     rgb: Image  # (H, W, 3), as coded: rotation metadata changes no feature
     luma: Image  # (H, W)
-    fine: Image  # (2h, 2w): luma halved until its long side is at most 360, turned by `turns`
-    coarse: Image  # (h, w): half of that
+    small: Pyramid  # luma in the sizes for flow, turned by `turns`
     turns: int  # counter-clockwise quarter turns, the same for the whole clip
-    detailed: bool  # whether the costly still-picture features are due on this frame
+    details: list[float] | None  # of features/picture.py, where they were due
+
+    @property
+    def coarse(self) -> Image:
+        """The smallest luma, (h, w)."""
+        return self.small.coarse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """Two neighbouring frames and the flow between them, on the lattice of their `coarse` lumas."""
+    """Two neighbouring frames and the flow between them, on the lattice of their coarse lumas."""
 
     before: Picture
     after: Picture
     flow: Flow
-    scale: float  # pixels of the clip per pixel of `coarse`
+    scale: float  # pixels of the clip per pixel of the coarse luma
     difference: float  # mean absolute RGB difference, grey levels
-    worst_block: float  # largest mean absolute difference of a block of `coarse`, grey levels
+    worst_block: float  # largest mean absolute difference of a block of coarse luma
     same: bool  # nothing changed that can be seen
 
 
@@ -111,11 +115,7 @@ class Findings:
 
 
 class Meter(Protocol):
-    """A group of features that are computed together.
-
-    `picture` is called from the thread that decodes and `step` from the one that measures, each in
-    order, so the two must not share what they write.
-    """
+    """A group of features that are computed together."""
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -126,7 +126,7 @@ class Meter(Protocol):
         """See one frame."""
 
     def step(self, step: Step) -> None:
-        """See one pair of neighbouring frames."""
+        """See one pair of neighbouring frames; comes after the second one's `picture`."""
 
     def finish(self, timeline: Timeline) -> Findings:
         """Report; called once, after the last frame (and at least one)."""

@@ -18,18 +18,26 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
-Pair = tuple[Image, Image]  # one luma, fine and coarse
 Array = npt.NDArray[np.float32]
 
 _SPARSE = 4  # the camera starts from every fourth coarse vector
-_EVERY = 3  # ... and is refined on every third fine pixel: more does not move it by 0.01 px
-_ITERATIONS, _STILL_PX = 3, 0.01
+_POINTS = 40  # ... and is refined on that many points across
+_ITERATIONS, _STILL_PX = 3, 0.03
 _WINDOW = 5  # side of the neighbourhood in which the two explanations of a pixel are compared
 _LOST = 0.2  # share of the contrast left unexplained: beyond it the pyramid may have missed a jump
 _SURE_PEAK = 0.3  # of the phase correlation: 0.7 for a jump of the camera, below 0.1 across a cut
 _PATCH = 8  # pixels, side of a DIS patch: shorter ways are within its reach
 _FLAT = 4.0  # grey levels of contrast below which a residual is judged absolutely
 _MARGIN = 0.4  # grey levels by which the dense flow must be better: below it is coding noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pyramid:
+    """One luma in three sizes, (height, width) uint8 each."""
+
+    sharp: Image  # the camera is refined on it: at most 960 px, in any case not below `fine`
+    fine: Image  # (2h, 2w): dense flow is computed on it
+    coarse: Image  # (h, w), at least 16 x 16: flow fields are kept on its lattice
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class DenseFlow:
             # with fewer, sparser patches costs a third more and finds their speed within 6 %
             # instead of 25 %.
             self._dis.setPatchStride(6)
-            self._dis.setGradientDescentIterations(6)
+            self._dis.setGradientDescentIterations(4)
 
     def __call__(self, first: Image, second: Image) -> Array:
         """Flow from `first` to `second`, (H, W) uint8 contiguous, at least 16 x 16: (H, W, 2)
@@ -109,43 +117,40 @@ class DenseFlow:
 
 
 class FlowMeter:
-    """Computes `Flow` between pictures of one size, each given fine and coarse (half as large)."""
+    """Computes `Flow` between pictures of one size, each given as a `Pyramid`."""
 
     def __init__(self) -> None:
         self._dense = DenseFlow(finest=1)
 
-    def __call__(self, first: Pair, second: Pair) -> Flow:
-        """Flow from `first` to `second`: (fine, coarse) lumas, (2H, 2W) and (H, W) uint8, H, W
-        >= 16.
-        """
+    def __call__(self, first: Pyramid, second: Pyramid) -> Flow:
+        """Flow from `first` to `second`, on the coarse lattice."""
         found = self._explain(first, second, STILL)
         if found.lost <= _LOST:
             return found
-        jump = _jump(first[0], second[0])
+        jump = _jump(first.fine, second.fine)
         if jump is None:
             return found
         again = self._explain(first, second, jump)
         return min(found, again, key=lambda flow: flow.lost)
 
-    def _explain(self, first: Pair, second: Pair, start: Camera) -> Flow:
-        """Camera and things, with the dense flow computed on what `start` (in fine pixels)
-        leaves over.
-        """
-        (fine, coarse), (fine_after, coarse_after) = first, second
-        near = fine_after if start is STILL else _warp_by(start, fine_after)
-        dense = self._dense(fine, near)[::2, ::2] * np.float32(0.5)
+    def _explain(self, first: Pyramid, second: Pyramid, start: Camera) -> Flow:
+        """Camera and things, with the dense flow computed on what `start` (fine pixels) leaves."""
+        near = second.fine if start is STILL else _warp_by(start, second.fine)
+        dense = self._dense(first.fine, near)[::2, ::2] * np.float32(0.5)
         if start is not STILL:
-            dense += start.scaled(0.5).field(*coarse.shape)
-        camera = _refine(fine, fine_after, _fit(dense).scaled(2.0)).scaled(0.5)
-        model = camera.field(*coarse.shape)
-        same_light = cv2.convertScaleAbs(coarse, alpha=camera.gain)
-        by_camera, by_dense = _warp_by(camera, coarse_after), warp(coarse_after, dense)
+            dense += start.scaled(0.5).field(*first.coarse.shape)
+        up = first.sharp.shape[1] / first.coarse.shape[1]
+        camera = _refine(first.sharp, second.sharp, _fit(dense).scaled(up)).scaled(1 / up)
+        model = camera.field(*first.coarse.shape)
+        same_light = cv2.convertScaleAbs(first.coarse, alpha=camera.gain)
+        by_camera, by_dense = _warp_by(camera, second.coarse), warp(second.coarse, dense)
         better = _misfit(by_dense, same_light) + _MARGIN < _misfit(by_camera, same_light)
         mask = better.view(np.uint8)
         things = cv2.copyTo(cv2.subtract(dense, model), mask)
         moved = cv2.copyTo(by_dense, mask, by_camera)
         change = cv2.subtract(moved, same_light, dtype=cv2.CV_16S)
-        return Flow(cv2.add(model, things), things, camera, change, lost_share(change, coarse))
+        lost = lost_share(change, first.coarse)
+        return Flow(cv2.add(model, things), things, camera, change, lost)
 
 
 def lost_share(change: npt.NDArray[np.int16], first: Image) -> float:
@@ -184,23 +189,29 @@ def _misfit(moved: Image, target: Image) -> Array:
 
 
 def _warp_by(camera: Camera, picture: Image, *, every: int = 1) -> Image:
-    """`picture` at the places where the camera moved each `every`-th pixel of the first one."""
+    """`picture` at the places where the camera moved the pixels of `_lattice(..., every)`."""
     height, width = picture.shape
     a, b = 1.0 + camera.zoom, camera.roll
     x0, y0 = (width - 1) / 2, (height - 1) / 2
-    origin = every // 2  # of the sampled lattice
+    first = every if every > 1 else 0  # the lattice leaves the edge out
     matrix = np.array(
         [
-            [a * every, -b * every, camera.shift_x + x0 + a * (origin - x0) - b * (origin - y0)],
-            [b * every, a * every, camera.shift_y + y0 + b * (origin - x0) + a * (origin - y0)],
+            [a * every, -b * every, camera.shift_x + x0 + a * (first - x0) - b * (first - y0)],
+            [b * every, a * every, camera.shift_y + y0 + b * (first - x0) + a * (first - y0)],
         ]
     )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size = (-(-(width - origin) // every), -(-(height - origin) // every))
+    size = (width, height) if every == 1 else (_count(width, every), _count(height, every))
+    # Bilinear sampling blurs what it samples between pixels, which draws a fit towards whole ones.
+    flags = (cv2.INTER_LINEAR if every == 1 else cv2.INTER_CUBIC) | cv2.WARP_INVERSE_MAP
     return np.asarray(
         cv2.warpAffine(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE),
         np.uint8,
     )
+
+
+def _count(length: int, every: int) -> int:
+    """Points every, 2 every ... that stay `every` away from the end."""
+    return max(0, (length - 1) // every - 1)
 
 
 @lru_cache(maxsize=8)
@@ -222,11 +233,11 @@ def _fit(dense: Array) -> Camera:
     In complex numbers a similarity is f = s c + t, so that each round is a handful of inner
     products.
     """
-    points, power = _lattice(*dense.shape[:2])
+    points, power = _points(*dense.shape[:2])
     sparse = dense[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE].astype(np.float64)
     flows = sparse.view(np.complex128).ravel()
     scaling, shift = 0j, complex(_median(flows.real), _median(flows.imag))
-    for _ in range(4):
+    for _ in range(3):
         miss = np.abs(flows - (scaling * points + shift))
         weight = _downweight(miss, max(1.4826 * _median(miss), 0.1))
         weight /= weight.sum()
@@ -240,21 +251,23 @@ def _fit(dense: Array) -> Camera:
 def _refine(first: Image, second: Image, start: Camera) -> Camera:
     """Gauss-Newton on the pixels, with gain and offset of luminance as unknowns beside the motion.
 
-    Inverse compositional in spirit: gradients are those of the first picture, taken once.
+    On a lattice of about 40 points across, whatever the size of the picture: more of them do not
+    move the camera by 0.01 px. Inverse compositional in spirit: gradients are those of the first
+    picture, taken once.
     """
-    height, width = first.shape
-    x, y = _inner(height, width)
-    pick = slice(_EVERY // 2 + _EVERY, None, _EVERY)
-    shape = (len(range(*pick.indices(height))) - 1, len(range(*pick.indices(width))) - 1)
-    cut = (slice(shape[0]), slice(shape[1]))
-    before = first[pick, pick][cut].ravel().astype(np.float32)
+    width = first.shape[1]
+    every = max(2, max(first.shape) // _POINTS)
+    if min(_count(n, every) for n in first.shape) < 4:
+        return start
+    before = _at(first, every)
     if before.std() < 1.0:  # nothing to hold on to in a flat picture
         return start
-    gx, gy = (g[pick, pick][cut].ravel() * np.float32(1 / 8) for g in cv2.spatialGradient(first))
+    x, y = _lattice(*first.shape, every)
+    gx, gy = _gradient(first, every)
     rows = np.stack([gx * x + gy * y, gy * x - gx * y, gx, gy, -before, -np.ones_like(x)])
     camera, offset = start, 0.0
     for _ in range(_ITERATIONS):
-        moved = _warp_by(camera, second, every=_EVERY)[1 : shape[0] + 1, 1 : shape[1] + 1].ravel()
+        moved = _warp_by(camera, second, every=every).ravel()
         miss = moved - (np.float32(camera.gain) * before + np.float32(offset))
         size = np.abs(miss)
         weighted = rows * _downweight(size, max(1.4826 * _median(size), 1.0))
@@ -274,23 +287,40 @@ def _refine(first: Image, second: Image, start: Camera) -> Camera:
     return camera
 
 
+def _at(picture: Image, every: int, dy: int = 0, dx: int = 0) -> Array:
+    """Values at the lattice, or one pixel beside it, flat float32."""
+    height, width = (_count(n, every) * every for n in picture.shape)
+    rows = slice(every + dy, every + dy + height, every)
+    columns = slice(every + dx, every + dx + width, every)
+    return picture[rows, columns].ravel().astype(np.float32)
+
+
+def _gradient(picture: Image, every: int) -> tuple[Array, Array]:
+    """Sobel gradients per pixel at the lattice."""
+    near = {(dy, dx): _at(picture, every, dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
+    across = sum(k * (near[dy, 1] - near[dy, -1]) for dy, k in _SOBEL)
+    down = sum(k * (near[1, dx] - near[-1, dx]) for dx, k in _SOBEL)
+    return np.asarray(across, np.float32), np.asarray(down, np.float32)
+
+
+_SOBEL = ((-1, np.float32(1 / 8)), (0, np.float32(2 / 8)), (1, np.float32(1 / 8)))
+
+
 @lru_cache(maxsize=8)
-def _lattice(height: int, width: int) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.float64]]:
+def _lattice(height: int, width: int, every: int) -> tuple[Array, Array]:
+    """x and y, from the picture's centre, of every `every`-th pixel but those at the edge."""
+    ys = every * np.arange(1, _count(height, every) + 1) - (height - 1) / 2
+    xs = every * np.arange(1, _count(width, every) + 1) - (width - 1) / 2
+    y, x = np.meshgrid(ys.astype(np.float32), xs.astype(np.float32), indexing="ij")
+    return np.ascontiguousarray(x.ravel()), np.ascontiguousarray(y.ravel())
+
+
+@lru_cache(maxsize=8)
+def _points(height: int, width: int) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.float64]]:
     """Every `_SPARSE`-th pixel from the picture's centre as x + iy, and its squared distance."""
     points = _centred(height, width)[_SPARSE // 2 :: _SPARSE, _SPARSE // 2 :: _SPARSE]
     flat = points.astype(np.float64).view(np.complex128).ravel()
     return flat, np.abs(flat) ** 2
-
-
-@lru_cache(maxsize=8)
-def _inner(height: int, width: int) -> tuple[Array, Array]:
-    """x and y, from the centre, of the pixels that the camera is refined on: not those at the
-    edge.
-    """
-    points = _centred(height, width)[_EVERY // 2 :: _EVERY, _EVERY // 2 :: _EVERY][1:-1, 1:-1]
-    return np.ascontiguousarray(points[..., 0].ravel()), np.ascontiguousarray(
-        points[..., 1].ravel()
-    )
 
 
 def _median(values: npt.NDArray[np.floating]) -> float:

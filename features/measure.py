@@ -1,9 +1,9 @@
 """Everything measured on a clip, in one decode.
 
-One thread decodes and looks at single pictures, the caller's thread at what happens between them;
-OpenCV, PyAV and NumPy let go of the interpreter lock while they work, so that two cores are enough
-for both. At most `_AHEAD` pictures wait in between: memory depends on the size of the frames and
-not on how many there are.
+A thread decodes while the caller's thread measures; OpenCV, PyAV and NumPy let go of the
+interpreter lock while they work, so that two cores are enough for both. (To measure single pictures
+in the decoding thread as well was slower: the two then wait for the lock.) At most `_AHEAD` frames
+wait in between: memory depends on the size of the frames and not on how many there are.
 """
 
 import queue
@@ -22,11 +22,12 @@ from features.clip import Clip
 from features.cuts import Cuts
 from features.feature import Feature, Findings, Image, Interval, Meter, Picture, Step, Timeline
 from features.flicker import Flicker
-from features.flow import STILL, Flow, FlowMeter, lost_share
+from features.flow import STILL, Flow, FlowMeter, Pyramid, lost_share
 from features.freeze import Freeze, same_picture, worst_block
 from features.information import Information
 from features.motion import Motion
 from features.picture import Picture as PictureMeter
+from features.picture import details
 from features.series import Curve
 from features.smoothness import Smoothness
 from features.stability import Stability
@@ -44,9 +45,10 @@ _METERS: tuple[Callable[[], Meter], ...] = (
 )
 FEATURES: tuple[Feature, ...] = tuple(f for meter in _METERS for f in meter().features)
 
-_AHEAD = 3  # pictures
-_LONG_SIDE, _SHORT_SIDE = 360, 32  # of `fine`: flow is computed there
-_DETAIL_S = 0.5  # still-picture features change slowly and cost most
+_AHEAD = 3  # frames
+_SHARP, _KEPT, _FINE, _ROOM = 960, 360, 192, 32  # px, see `_pyramid`
+# Still-picture features change slowly and cost most: once a second, eight times in a short clip.
+_DETAIL_S, _DETAILS = 1.0, 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,8 +77,9 @@ def measure(source: str | PathLike[str] | bytes | BinaryIO | Clip) -> Measuremen
     clip = source if isinstance(source, Clip) else Clip.open(source)
     meters = [meter() for meter in _METERS]
     times: list[float] = []
+    pause_s = min(_DETAIL_S, clip.duration_s / _DETAILS)
     with _one_opencv_thread(), clip.stream(upright=False) as frames:
-        width, height, turns = _run(frames, meters, times)
+        width, height, turns = _run(frames, meters, times, pause_s=pause_s)
         warnings = list(frames.warnings)
     masks = {type(m): m.mask() for m in meters if isinstance(m, (Cuts, Freeze))}
     timeline = Timeline(np.asarray(times), width, height, cut=masks[Cuts], repeated=masks[Freeze])
@@ -100,16 +103,19 @@ def measure(source: str | PathLike[str] | bytes | BinaryIO | Clip) -> Measuremen
     )
 
 
-def _run(frames: FrameStream, meters: list[Meter], times: list[float]) -> tuple[int, int, int]:
+def _run(
+    frames: FrameStream, meters: list[Meter], times: list[float], *, pause_s: float
+) -> tuple[int, int, int]:
     """Show every frame and every pair of neighbours to all meters; returns width, height (as
     coded) and turns.
     """
     flow = FlowMeter()
     before: Picture | None = None
-    for picture in _ahead(_pictures(frames, meters)):
-        if before is not None:
-            step = _step(before, picture, flow)
-            for meter in meters:
+    for picture in _pictures(_ahead(frames), pause_s):
+        step = None if before is None else _step(before, picture, flow)
+        for meter in meters:
+            meter.picture(picture)
+            if step is not None:
                 meter.step(step)
         times.append(picture.time_s)
         before = picture
@@ -118,21 +124,18 @@ def _run(frames: FrameStream, meters: list[Meter], times: list[float]) -> tuple[
     return width, height, before.turns
 
 
-def _pictures(frames: FrameStream, meters: list[Meter]) -> Iterator[Picture]:
-    """Frames in all the sizes that meters read, shown to the meters one by one."""
+def _pictures(frames: Iterator[Frame], pause_s: float) -> Iterator[Picture]:
+    """Frames in all the sizes that meters read, with details after every `pause_s` seconds."""
     due = -np.inf
     turns: int | None = None
     for frame in frames:
         detailed = frame.time_s >= due
-        due = frame.time_s + _DETAIL_S - 1e-6 if detailed else due
+        due = frame.time_s + pause_s - 1e-6 if detailed else due
         luma = _luma(frame)
         turns = _brightest_first(luma) if turns is None else turns
-        fine = np.ascontiguousarray(np.rot90(_fine(luma), turns))
-        coarse = _halved(fine)
-        picture = Picture(frame.index, frame.time_s, frame.rgb, luma, fine, coarse, turns, detailed)
-        for meter in meters:
-            meter.picture(picture)
-        yield picture
+        small = _pyramid(luma, turns)
+        found = details(luma, frame.rgb, turns) if detailed else None
+        yield Picture(frame.index, frame.time_s, frame.rgb, luma, small, turns, found)
 
 
 def _luma(frame: Frame) -> Image:
@@ -160,15 +163,28 @@ def _brightest_first(luma: Image) -> int:
     return max(allowed, key=lambda turn: (quarters[turn], -turn)) if len(quarters) == 4 else 0
 
 
-def _fine(luma: Image) -> Image:
-    """`luma` halved until its long side is at most 360 px; doubled where flow would have no
-    room.
+def _pyramid(luma: Image, turns: int) -> Pyramid:
+    """Sizes for flow: a long side of at most 960 and 192 px (a clip of up to 360 px stays as it
+    is), and half of the latter. Where flow would have no room the picture is doubled first.
     """
-    while max(luma.shape) > _LONG_SIDE and min(luma.shape) >= 2 * _SHORT_SIDE:
-        luma = _halved(luma)
-    while min(luma.shape) < _SHORT_SIDE:
+    while min(luma.shape) < _ROOM:
         luma = cv2.resize(luma, None, fx=2.0, fy=2.0, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(luma[: luma.shape[0] // 2 * 2, : luma.shape[1] // 2 * 2])
+    while max(luma.shape) > _SHARP and min(luma.shape) >= 2 * _ROOM:
+        luma = _halved(luma)
+    sharp = fine = _turned(luma, turns)
+    while max(fine.shape) > 2 * _FINE and min(fine.shape) >= 2 * _ROOM:
+        fine = _halved(fine)
+    if max(sharp.shape) > _KEPT and max(fine.shape) > _FINE:
+        factor = max(_FINE / max(fine.shape), _ROOM / min(fine.shape))
+        fine = cv2.resize(fine, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    fine = np.ascontiguousarray(fine[: fine.shape[0] // 2 * 2, : fine.shape[1] // 2 * 2])
+    return Pyramid(sharp, fine, _halved(fine))
+
+
+def _turned(luma: Image, turns: int) -> Image:
+    """`np.rot90` as a contiguous picture, ten times faster."""
+    by = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+    return np.asarray(cv2.rotate(luma, by[turns]), np.uint8) if turns else luma
 
 
 def _halved(luma: Image) -> Image:
@@ -182,11 +198,8 @@ def _step(before: Picture, after: Picture, flow: FlowMeter) -> Step:
     difference = cv2.norm(before.rgb, after.rgb, cv2.NORM_L1) / before.rgb.size
     worst = worst_block(before.coarse, after.coarse)
     same = same_picture(difference, worst)
-    scale = 2.0 ** round(np.log2(max(before.luma.shape) / max(before.coarse.shape)))
-    if same:
-        found = _no_motion(before, after)
-    else:
-        found = flow((before.fine, before.coarse), (after.fine, after.coarse))
+    scale = max(before.luma.shape) / max(before.coarse.shape)
+    found = _no_motion(before, after) if same else flow(before.small, after.small)
     return Step(before, after, found, scale, difference, worst, same)
 
 
@@ -196,14 +209,12 @@ def _no_motion(before: Picture, after: Picture) -> Flow:
     return Flow(still, still, STILL, change, lost_share(change, before.coarse))
 
 
-def _ahead(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """The same pictures, made in a thread of their own a few in advance; its errors are raised
-    here.
-    """
-    waiting: queue.Queue[Picture | BaseException | None] = queue.Queue(_AHEAD)
+def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames, decoded by a thread a few in advance; its errors are raised here."""
+    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
     gone = threading.Event()
 
-    def put(item: Picture | BaseException | None) -> None:
+    def put(item: Frame | BaseException | None) -> None:
         while not gone.is_set():
             try:
                 return waiting.put(item, timeout=0.1)
@@ -212,8 +223,8 @@ def _ahead(pictures: Iterator[Picture]) -> Iterator[Picture]:
 
     def work() -> None:
         try:
-            for picture in pictures:
-                put(picture)
+            for frame in frames:
+                put(frame)
                 if gone.is_set():
                     return
             put(None)

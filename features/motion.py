@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from features.feature import Feature, Findings, Picture, Step, Timeline, on_later_frame
+from features.flow import Array
 from features.series import Curve, mean
 
 _FLOW = "optical flow: DIS with a robust global similarity (features/flow.py)"
@@ -112,21 +113,20 @@ class Motion:
         """Reduce one flow field to ten numbers, in pixels of the clip."""
         scale, camera = step.scale, step.flow.camera
         moves = _MOVES * float(np.hypot(*step.before.luma.shape)) / scale
-        speed, top, moving = _lengths(step.flow.vectors, moves)
-        things, _, against = _lengths(step.flow.things, moves)
+        all_, things = _length(step.flow.vectors), _length(step.flow.things)
         by_camera = camera.mean_displacement(*step.before.coarse.shape)
         pan = float(np.hypot(camera.shift_x, camera.shift_y))
         self._rows.append(
             (
-                speed * scale,
-                top * scale,
-                moving,
+                float(all_.mean()) * scale,
+                _top(all_) * scale,
+                _share(all_, moves),
                 by_camera * scale,
                 pan * scale,
                 100 * abs(camera.zoom),
                 abs(np.degrees(camera.roll)),
-                things * scale,
-                against,
+                float(things.mean()) * scale,
+                _share(things, moves),
             )
         )
 
@@ -156,17 +156,21 @@ class Motion:
         return Findings(features, {n: on_later_frame(curve) for n, curve in steps.items()})
 
 
-def _lengths(vectors: np.ndarray, moves: float) -> tuple[float, float, float]:
-    """Mean length, mean of the top 5 %, share longer than `moves`."""
+def _length(vectors: Array) -> Array:
+    """Length of every vector, flat."""
     x, y = cv2.split(vectors)
-    length = cv2.magnitude(x, y).ravel()
+    return np.asarray(cv2.magnitude(x, y)).ravel()
+
+
+def _share(length: Array, moves: float) -> float:
+    """Share of the lengths beyond `moves`."""
+    return float(np.count_nonzero(length > moves) / len(length))
+
+
+def _top(length: Array) -> float:
+    """Mean of the largest 5 %."""
     count = max(1, int(len(length) * _VBENCH_TOP))
-    top = np.partition(length, len(length) - count)[-count:]
-    return (
-        float(length.mean()),
-        float(top.mean()),
-        float(np.count_nonzero(length > moves) / len(length)),
-    )
+    return float(np.partition(length, len(length) - count)[-count:].mean())
 
 
 def _dynamic_degree(top_px: Curve, timeline: Timeline) -> float | None:

@@ -4,20 +4,20 @@ import cv2
 import numpy as np
 import pytest
 
-from features.flow import STILL, Camera, Flow, FlowMeter, Pair, warp
+from features.flow import STILL, Camera, Flow, FlowMeter, Pyramid, warp
 from features.synthetic import Scene, render
 
 
-def pairs(scene: Scene) -> list[Pair]:
-    lumas = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in render(scene)]
-    return [
-        (luma, cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-        for luma in lumas
-    ]
+def pyramid(luma: np.ndarray) -> Pyramid:
+    return Pyramid(luma, luma, cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+
+
+def pyramids(scene: Scene) -> list[Pyramid]:
+    return [pyramid(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in render(scene)]
 
 
 def flow_of(scene: Scene) -> Flow:
-    first, second = pairs(scene)[:2]
+    first, second = pyramids(scene)[:2]
     return FlowMeter()(first, second)
 
 
@@ -52,23 +52,23 @@ def test_a_disc_that_covers_a_tenth_is_no_camera_motion() -> None:
 
 
 def test_light_that_changes_is_gain_and_not_motion() -> None:
-    first, _ = pairs(Scene(frames=2))
-    brighter = tuple(cv2.convertScaleAbs(p, alpha=1.15) for p in first)
-    camera = FlowMeter()(first, (brighter[0], brighter[1])).camera
+    first, _ = pyramids(Scene(frames=2))
+    brighter = pyramid(cv2.convertScaleAbs(first.sharp, alpha=1.15))
+    camera = FlowMeter()(first, brighter).camera
     assert camera.gain == pytest.approx(1.15, abs=0.02)
     assert np.hypot(camera.shift_x, camera.shift_y) < 0.02
 
 
 def test_unrelated_pictures_are_lost_and_the_same_ones_are_not() -> None:
-    first = pairs(Scene(frames=2, seed=1))[0]
-    other = pairs(Scene(frames=2, seed=9))[0]
+    first = pyramids(Scene(frames=2, seed=1))[0]
+    other = pyramids(Scene(frames=2, seed=9))[0]
     meter = FlowMeter()
     assert meter(first, other).lost > 0.6
     assert meter(first, first).lost < 0.01
 
 
 def test_a_flat_picture_has_no_motion_and_raises_nothing() -> None:
-    flat: Pair = (np.full((64, 64), 90, np.uint8), np.full((32, 32), 90, np.uint8))
+    flat = pyramid(np.full((64, 64), 90, np.uint8))
     flow = FlowMeter()(flat, flat)
     assert flow.camera == STILL
     assert not flow.vectors.any()

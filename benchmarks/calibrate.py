@@ -168,7 +168,7 @@ SHAPES: dict[str, Literal["linear", "sqrt", "log"]] = {
 }
 # Below these values clips are equally good: clean ones differ by content, not by quality.
 SMALLEST = {
-    "noise": 0.4,
+    "noise": 0.7,
     "blockiness": 0.08,
     "flicker_luma": 0.008,
     "flicker_local": 0.01,

@@ -1,9 +1,9 @@
 """Everything measured on a clip, in one decode.
 
-A thread decodes while the caller's thread measures; OpenCV, PyAV and NumPy let go of the
-interpreter lock while they work, so that two cores are enough for both. (To measure single pictures
-in the decoding thread as well was slower: the two then wait for the lock.) At most `_AHEAD` frames
-wait in between: memory depends on the size of the frames and not on how many there are.
+A thread decodes and makes the pictures that are looked at, the caller's thread measures; OpenCV,
+PyAV and NumPy let go of the interpreter lock while they work, so that two cores are enough for
+both. At most `_AHEAD` pictures wait in between: memory depends on the size of the frames and not on
+how many there are.
 """
 
 import queue
@@ -45,10 +45,10 @@ _METERS: tuple[Callable[[], Meter], ...] = (
 )
 FEATURES: tuple[Feature, ...] = tuple(f for meter in _METERS for f in meter().features)
 
-_AHEAD = 3  # frames
+_AHEAD = 3  # pictures
 _SHARP, _KEPT, _FINE, _ROOM = 960, 360, 192, 32  # px, see `_pyramid`
-# Still-picture features change slowly and cost most: once a second, eight times in a short clip.
-_DETAIL_S, _DETAILS = 1.0, 8
+# Still-picture features change slowly and cost most: once a second, six times in a short clip.
+_DETAIL_S, _DETAILS = 1.0, 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +111,7 @@ def _run(
     """
     flow = FlowMeter()
     before: Picture | None = None
-    for picture in _pictures(_ahead(frames), pause_s):
+    for picture in _ahead(_pictures(frames, pause_s)):
         step = None if before is None else _step(before, picture, flow)
         for meter in meters:
             meter.picture(picture)
@@ -124,7 +124,7 @@ def _run(
     return width, height, before.turns
 
 
-def _pictures(frames: Iterator[Frame], pause_s: float) -> Iterator[Picture]:
+def _pictures(frames: FrameStream, pause_s: float) -> Iterator[Picture]:
     """Frames in all the sizes that meters read, with details after every `pause_s` seconds."""
     due = -np.inf
     turns: int | None = None
@@ -209,12 +209,12 @@ def _no_motion(before: Picture, after: Picture) -> Flow:
     return Flow(still, still, STILL, change, lost_share(change, before.coarse))
 
 
-def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The same frames, decoded by a thread a few in advance; its errors are raised here."""
-    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
+def _ahead(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """The same pictures, made by a thread a few in advance; its errors are raised here."""
+    waiting: queue.Queue[Picture | BaseException | None] = queue.Queue(_AHEAD)
     gone = threading.Event()
 
-    def put(item: Frame | BaseException | None) -> None:
+    def put(item: Picture | BaseException | None) -> None:
         while not gone.is_set():
             try:
                 return waiting.put(item, timeout=0.1)
@@ -223,8 +223,8 @@ def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
 
     def work() -> None:
         try:
-            for frame in frames:
-                put(frame)
+            for picture in pictures:
+                put(picture)
                 if gone.is_set():
                     return
             put(None)

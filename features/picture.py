@@ -102,7 +102,8 @@ def sharpness(luma: Image) -> float:
     hardly does after that, while the order of blurred pictures stays.
     """
     smooth = cv2.GaussianBlur(luma, (5, 5), 1.0)
-    lines = (smooth[::2], np.ascontiguousarray(smooth[:, ::2].T))  # every second is plenty
+    every = max(2, min(luma.shape) // 240)  # some 240 lines each way are plenty
+    lines = (smooth[::every], np.ascontiguousarray(smooth[:, ::every].T))
     return 1.0 - max(_blur_effect(line) for line in lines)
 
 

@@ -22,10 +22,10 @@ def flow_of(scene: Scene) -> Flow:
 
 
 @pytest.mark.parametrize("pan", [(0.25, 0.0), (1.0, -0.5), (-3.3, 2.1), (9.0, 6.0)])
-def test_a_pan_is_found_within_a_sixteenth_of_a_pixel(pan: tuple[float, float]) -> None:
+def test_a_pan_is_found_within_a_tenth_of_a_pixel(pan: tuple[float, float]) -> None:
     flow = flow_of(Scene(pan_px=pan, frames=2))
-    assert 2 * flow.camera.shift_x == pytest.approx(pan[0], abs=1 / 16)
-    assert 2 * flow.camera.shift_y == pytest.approx(pan[1], abs=1 / 16)
+    assert 2 * flow.camera.shift_x == pytest.approx(pan[0], abs=0.1)
+    assert 2 * flow.camera.shift_y == pytest.approx(pan[1], abs=0.1)
     assert np.count_nonzero(flow.things) < 0.02 * flow.things.size
 
 

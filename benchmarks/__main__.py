@@ -35,6 +35,10 @@ def main() -> None:
     ladders.add_argument("--data", type=Path, default=Path("../shared/ladders"))
     ladders.add_argument("--json", action="store_true", help="one object per line")
 
+    ladders.add_argument(
+        "--clip", action="append", type=Path, default=[], help="make ladders of it"
+    )
+
     demo = commands.add_parser("demo", help="write sample clips into a folder")
     demo.add_argument("folder", type=Path)
 
@@ -55,7 +59,7 @@ def main() -> None:
     elif run.command == "ladders":
         from benchmarks import ladders as twins
 
-        twins.print_report(run.data, as_json=run.json)
+        twins.print_report(run.data, clips=run.clip, as_json=run.json)
     elif run.command == "demo":
         from benchmarks import demo as samples
 

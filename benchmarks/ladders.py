@@ -1,9 +1,11 @@
 """Known distortions: is the original scored above its copies, and does the right feature move?
 
-    python -m benchmarks ladders [--data ../shared/ladders] [--json]
+    python -m benchmarks ladders [--data ../shared/ladders] [--clip PATH ...] [--json]
 
 The folder holds NAME__original.mp4 and NAME__DISTORTION_LEVEL.mp4, all of one length and size. For
-each distortion the feature that was made for it must move one way from level to level.
+each distortion the feature that was made for it must move one way from level to level. With --clip
+the ladders are made here, from these clips and by the distortions that the judge was calibrated on:
+the place for clips that no calibration has seen.
 """
 
 import json
@@ -13,6 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import vqa
+from benchmarks.calibrate import ladders as rungs_of
+from vqa.judges.measured import shipped_models
+from vqa.score import weigh
 
 MADE_FOR = {
     "flicker": "flicker_luma",
@@ -27,6 +32,30 @@ MADE_FOR = {
     "underexposure": "luma",
     "desaturation": "colorfulness",
 }
+
+
+def made_report(clips: Sequence[Path]) -> Iterator[dict[str, object]]:
+    """One dictionary per clip, on ladders made of it; the last one over all of them."""
+    total, above = 0, 0
+    for path in clips:
+        original, *copies = rungs_of(path)
+        best = _value(original.features)
+        wrong = [f"{rung.kind}_{rung.level}" for rung in copies if _value(rung.features) >= best]
+        total, above = total + len(copies), above + len(copies) - len(wrong)
+        yield {"clip": path.name, "pairs": len(copies), "not": wrong}
+    yield {"clip": "all", "pairs": total, "share": round(above / total, 4)}
+
+
+def _value(features: Mapping[str, float | None]) -> float:
+    """The measured score, from features alone."""
+    models = shipped_models()
+    answers = [
+        question.answer(models[text].p_yes(features, text))
+        for question in vqa.Checklist.load("visionreward-video").questions
+        if (text := question.text.strip()) in models
+    ]
+    value = weigh(vqa.Checklist.load("visionreward-video"), answers).value
+    return -1.0 if value is None else value
 
 
 def report(folder: Path) -> Iterator[dict[str, object]]:
@@ -81,7 +110,7 @@ def _is_monotone(ladder: Ladder, feature: str | None) -> bool:
     return len(known) == len(values) and (rising or all(a > b for a, b in pairwise(known)))
 
 
-def print_report(folder: Path, *, as_json: bool) -> None:
-    """Print one line per distortion."""
-    for line in report(folder):
+def print_report(folder: Path, *, clips: Sequence[Path], as_json: bool) -> None:
+    """Print one line per distortion, or per clip."""
+    for line in made_report(clips) if clips else report(folder):
         print(json.dumps(line) if as_json else "  ".join(f"{k}={v}" for k, v in line.items()))

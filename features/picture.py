@@ -1,6 +1,4 @@
-"""The single picture: sharpness, blocks, noise, contrast, exposure, colour. Measured twice a
-second.
-"""
+"""The single picture: sharpness, blocks, noise, contrast, exposure, colour."""
 
 from collections.abc import Callable
 

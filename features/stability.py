@@ -8,7 +8,7 @@ from features.series import Curve, rms, smooth
 
 _SOURCE = (
     "camera path integrated from the global similarity, minus its slow part "
-    "(local linear Gaussian of 0.15 s); cf. Liu et al., Bundled camera paths, SIGGRAPH 2013"
+    "(local linear Gaussian of 0.2 s); cf. Liu et al., Bundled camera paths, SIGGRAPH 2013"
 )
 _FEWEST = 5  # frames of one scene: fewer have no high-frequency part to speak of
 _SLOWEST_HZ = 4.0  # below this frame rate a shake cannot be told from a path
@@ -93,7 +93,7 @@ class Stability:
                 "jitter_px": jitter,
                 "jitter_pct_diagonal": None if jitter is None else percent * jitter,
                 "shake_amplitude_px": _amplitude(fast[:, :2]),
-                "camera_travel_pct_diagonal_s": percent * sum(travel) / seconds if travel else None,
+                "camera_travel_pct_diagonal_s": _per_second(percent * sum(travel), seconds),
                 "jitter_roll_deg": rms(fast[:, 2]),
             },
             {
@@ -115,7 +115,13 @@ class Stability:
 def _displacement(way: Curve, timeline: Timeline) -> float:
     x, y, roll_deg, zoom = way.tolist()
     camera = Camera(x, y, zoom, float(np.radians(roll_deg)))
-    return camera.mean_displacement(timeline.height, timeline.width)
+    sides = sorted((timeline.height, timeline.width))  # flow sees every clip in landscape
+    return camera.mean_displacement(*sides)
+
+
+def _per_second(way: float, seconds: float) -> float | None:
+    """None for a clip that shows only one moment."""
+    return way / seconds if seconds > 0 else None
 
 
 def _amplitude(fast: Curve) -> float | None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from features.clip import Clip
+from features.feature import Timeline
 from features.measure import measure
+from features.stability import Stability
 from features.synthetic import Scene, render
 from tests.numbers import known
 
@@ -106,6 +108,15 @@ def test_at_two_frames_per_second_shake_is_unknown() -> None:
     features = measured(Scene(pan_px=(3.0, 0.0), frames=12), fps=2)
     assert features["jitter_px"] is None
     assert features["camera_travel_pct_diagonal_s"] is not None
+
+
+def test_frames_of_one_moment_have_no_speed_per_second() -> None:
+    timeline = Timeline(
+        np.zeros(2), 320, 240, cut=np.zeros(1, np.bool_), repeated=np.zeros(1, np.bool_)
+    )
+    meter = Stability()
+    meter._steps = [(1.0, 0.0, 0.0, 0.0)]
+    assert meter.finish(timeline).features["camera_travel_pct_diagonal_s"] is None
 
 
 def test_the_camera_path_is_given_as_the_clip_is_shown(tmp_path: Path) -> None:

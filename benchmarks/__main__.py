@@ -39,6 +39,13 @@ def main() -> None:
         "--clip", action="append", type=Path, default=[], help="make ladders of it"
     )
 
+    rounding = commands.add_parser("quantize", help="what int8 and int4 do to P(yes) and memory")
+    rounding.add_argument("--clips", type=int, default=2)
+    rounding.add_argument("--frames", type=int, default=7)
+    rounding.add_argument("--hidden", type=int, default=512)
+    rounding.add_argument("--layers", type=int, default=6)
+    rounding.add_argument("--json", action="store_true", help="one object per line")
+
     demo = commands.add_parser("demo", help="write sample clips into a folder")
     demo.add_argument("folder", type=Path)
 
@@ -60,6 +67,16 @@ def main() -> None:
         from benchmarks import ladders as twins
 
         twins.print_report(run.data, clips=run.clip, as_json=run.json)
+    elif run.command == "quantize":
+        from benchmarks import quantize
+
+        quantize.print_report(
+            clips=run.clips,
+            frames=run.frames,
+            hidden=run.hidden,
+            layers=run.layers,
+            as_json=run.json,
+        )
     elif run.command == "demo":
         from benchmarks import demo as samples
 

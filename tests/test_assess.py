@@ -215,7 +215,7 @@ def test_measure_gives_features_with_units(clip: str) -> None:
         ({"name": "visionreward-vidoe"}, BadArgument, "did you mean 'visionreward-video'"),
         ({"name": "x"}, BadArgument, "Known: measured, visionreward-video, visionreward-image"),
         ({"name": "visionreward-video"}, MissingCheckpoint, "score with 'measured'"),
-        ({"name": "visionreward-video", "checkpoint": "d"}, NotAvailable, "not in this release"),
+        ({"name": "visionreward-video", "checkpoint": "d"}, MissingCheckpoint, "no such folder"),
         ({"name": "visionreward-image", "judge": "measured"}, NotAvailable, "a judge of your own"),
         ({"name": "visionreward-video", "judge": "me"}, BadArgument, "no judge of that name"),
         ({"name": "measured", "sampler": "al"}, BadArgument, "did you mean 'all'"),

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from features.encode import write_clip
+from tests.golden import VIDEO, materialise
 from vqa.cli import main
 from vqa.cli.inputs import expand, natural
 from vqa.cli.output import printable
 from vqa.errors import BadArgument
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["score", "compare", "ask", "measure", "models", "doctor"]
+COMMANDS = ["score", "compare", "ask", "measure", "caption", "convert", "models", "doctor"]
 ROW_KEYS = 16
 
 Capsys = pytest.CaptureFixture[str]
@@ -72,7 +73,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: Capsys) ->
 def test_help_lists_all_commands(capsys: Capsys) -> None:
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out.split("Commands:")[1]
-    assert [line.split()[0] for line in listed.splitlines()[1:7]] == COMMANDS
+    assert [line.split()[0] for line in listed.splitlines()[1:9]] == COMMANDS
     assert "..." not in listed  # no description is cut off
 
 
@@ -117,7 +118,7 @@ def test_help_and_score_load_nothing_they_do_not_need(clip: str) -> None:
         (["score", "CLIP", "--scorer", "mesured"], "did you mean 'measured'"),
         (["score", "CLIP", "--judge", "x"], "no judge of that name"),
         (["score", "CLIP", "--checklist", "none.yaml"], "none.yaml: cannot be read"),
-        (["score", "CLIP", "--scorer", "visionreward-video"], "not in this release"),
+        (["score", "CLIP", "--scorer", "visionreward-video"], "needs a checkpoint"),
         (["score", "nothing-*.mp4"], "the pattern matches no file"),
         (["score", "EMPTY"], "holds no videos and no images"),
     ],
@@ -359,6 +360,9 @@ def test_models_lists_every_scorer(capsys: Capsys) -> None:
     assert main(["models"]) == 0
     rows = _rows(capsys.readouterr().out)
     assert [row["name"] for row in rows] == ["measured", "visionreward-video", "visionreward-image"]
+    video = rows[1]["memory_gb"]
+    assert video["bfloat16"] > 25 > video["int8"] > video["int4"] > video["offload"] > 0
+    assert "int4 needs" in rows[1]["why"] or rows[1]["fits"]
     assert main(["models", "--table"]) == 0
     assert "zai-org/VisionReward-Video" in "".join(capsys.readouterr().out.split())
 
@@ -432,3 +436,67 @@ def test_printable_escapes_what_terminals_obey() -> None:
 def test_expanding_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadArgument, match="holds no videos"):
         expand([str(tmp_path)])
+
+
+# Networks: a small one of random weights, through the same loading code ---------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(materialise(VIDEO, tmp_path_factory.mktemp("checkpoints") / "video"))
+
+
+def test_score_with_a_network_answers_the_whole_checklist(
+    clip: str, folder: Path, checkpoint: str, capsys: Capsys
+) -> None:
+    options = ["--scorer", "visionreward-video", "--checkpoint", checkpoint, "--device", "cpu"]
+    bad = str(folder / "bad.mp4")
+    sampler = ["--sampler", "uniform:2", "--dtype", "float32"]
+    assert main(["score", clip, bad, "--prompt", "a texture", *options, *sampler]) == 1
+    out, err = capsys.readouterr()
+    good, failed = _rows(out)
+    assert good["coverage"] == 1.0 and len(good["answers"]) == 29
+    assert len(good["sampled"]["indices"]) == 2
+    assert failed["error"]["kind"] == "not_a_video" and "answered" not in err
+
+
+def test_a_network_answers_what_one_asks(clip: str, checkpoint: str, capsys: Capsys) -> None:
+    options = ["--scorer", "visionreward-video", "--checkpoint", checkpoint, "--device", "cpu"]
+    assert main(["ask", clip, "Is it a cat?", *options]) == 0
+    (row,) = _rows(capsys.readouterr().out)
+    assert row["id"] == "asked.1" and 0 < row["p_yes"] < 1
+
+
+def test_caption_writes_a_row_per_clip(
+    clip: str, folder: Path, checkpoint: str, capsys: Capsys
+) -> None:
+    options = ["--checkpoint", checkpoint, "--device", "cpu", "--max-tokens", "3"]
+    assert main(["caption", clip, str(folder / "bad.mp4"), *options, "--json"]) == 1
+    good, failed = _rows(capsys.readouterr().out)
+    assert isinstance(good["caption"], str) and good["status"] == "ok"
+    assert failed["caption"] is None and failed["error"]["kind"] == "not_a_video"
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["score", "{clip}", "--scorer", "visionreward-video"], "needs a checkpoint"),
+        (["score", "{clip}", "--checkpoint", "{checkpoint}"], "the judge 'measured' needs none"),
+        (
+            ["score", "{clip}", "--scorer", "visionreward-image", "--checkpoint", "{checkpoint}"],
+            "is CogVLM2's video model, and the image model is needed",
+        ),
+        (["caption", "{clip}"], "needs a checkpoint: --checkpoint zai-org/"),
+        (["caption", "{clip}", "--max-tokens", "0"], "--max-tokens must be at least 1, not 0"),
+        (["score", "{clip}", "--sampler", "uniform:x"], "'x' is no number for the sampler"),
+        (["score", "{clip}", "--sampler", "all:3"], "'3' is no number for the sampler 'all'"),
+        (["convert", "{clip}", "out"], "{clip}"),
+    ],
+)
+def test_wrong_use_of_networks_is_one_line_and_status_2(
+    argv: list[str], told: str, clip: str, checkpoint: str, capsys: Capsys, tmp_path: Path
+) -> None:
+    names = {"clip": clip, "checkpoint": checkpoint}
+    assert main([part.format(**names) for part in argv]) == 2
+    err = capsys.readouterr().err
+    assert told.format(**names) in err and err.count("\n") == 1

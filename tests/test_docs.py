@@ -14,7 +14,7 @@ from vqa.loading import SCORERS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-COMMANDS = ("score", "compare", "ask", "measure", "models", "doctor")
+COMMANDS = ("score", "compare", "ask", "measure", "caption", "convert", "models", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

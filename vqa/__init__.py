@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from features.clip import Clip
     from vqa import errors
     from vqa.checklist import Checklist, Question
+    from vqa.judges.cogvlm2 import CogVLM2
     from vqa.judges.scripted import Scripted
     from vqa.loading import load
     from vqa.measuring import measure
@@ -33,6 +34,7 @@ __all__ = [
     "AtRate",
     "Checklist",
     "Clip",
+    "CogVLM2",
     "PerSecond",
     "Question",
     "Score",
@@ -51,6 +53,7 @@ _HOMES = {
     "AtRate": "vqa.sample",
     "Checklist": "vqa.checklist",
     "Clip": "features.clip",
+    "CogVLM2": "vqa.judges.cogvlm2",
     "PerSecond": "vqa.sample",
     "Question": "vqa.checklist",
     "Score": "vqa.score",

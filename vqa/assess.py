@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 from vqa.checklist import Checklist, Question
 from vqa.errors import BadArgument
-from vqa.judges.base import Judge
+from vqa.judges.base import Ask, BatchJudge, Judge
 from vqa.score import Answer, Score, weigh
 
 if TYPE_CHECKING:
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from features.measure import Measurement
     from vqa.sample import Sampler
 
+T = TypeVar("T")
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Clip"
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A clip that was opened, measured and sampled: all that comes before the judge."""
+
+    source: Source
+    ask: Ask
+    measurement: Measurement
+    elapsed_s: float
 
 
 @dataclass(frozen=True)
@@ -44,32 +55,18 @@ class ChecklistScorer:
         Raises UnreadableVideo (its subclasses say why) when no frame can be decoded. Without a
         prompt the questions about the prompt stay unanswered.
         """
-        from features.measure import measure
-
-        started = time.perf_counter()
-        prompt = _said(prompt)
-        clip = self._open(source)
-        measurement = measure(clip)
-        seen = self._sample(clip)
-        answers = self._ask(seen, self._wanted(), prompt, measurement)
-        return replace(
-            weigh(self.checklist, answers),
-            features=measurement.features,
-            sampled=_sampled(seen, measurement),
-            clip=measurement.clip,
-            warnings=tuple(measurement.warnings),
-            path=_path_of(source),
-            prompt=prompt,
-            scorer=self.name,
-            elapsed_s=_since(started),
-        )
+        (found,) = self._score_batch([(source, prompt)])
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def score_each(
         self, sources: Sequence[Source], prompts: Sequence[str | None] | str | None = None
     ) -> Iterator[Score]:
-        """Score clips one after the other; an error costs one row and nothing else.
+        """Score clips in order; an error costs one row and nothing else.
 
-        prompts -- one for all, or one per clip (None for "no prompt").
+        prompts -- one for all, or one per clip (None for "no prompt"). A judge that likes several
+        clips at once is handed them so.
         """
         if prompts is None or isinstance(prompts, str):
             prompts = [prompts] * len(sources)
@@ -77,8 +74,16 @@ class ChecklistScorer:
             raise BadArgument(
                 f"{len(prompts)} prompts for {len(sources)} clips; give one per clip, None for none"
             )
-        for position, (source, prompt) in enumerate(zip(sources, prompts, strict=True)):
-            yield replace(self._score_or_row(source, prompt), position=position)
+        pairs = list(zip(sources, prompts, strict=True))
+        at_once = self.judge.at_once if isinstance(self.judge, BatchJudge) else 1
+        for first in range(0, len(pairs), at_once):
+            batch, started = pairs[first : first + at_once], time.perf_counter()
+            for offset, found in enumerate(self._score_batch(batch)):
+                share_s = _since(started) / len(batch)
+                score = (
+                    found if isinstance(found, Score) else self._row(*batch[offset], found, share_s)
+                )
+                yield replace(score, position=first + offset)
 
     def score_many(
         self, sources: Sequence[Source], prompts: Sequence[str | None] | str | None = None
@@ -100,22 +105,100 @@ class ChecklistScorer:
     ) -> list[Answer]:
         """Ask the judge questions of your own, or of the checklist by id or text; no score.
 
-        An Answer's `p_yes` is None when the judge cannot say.
+        A text reaches the judge exactly as given, white space at its ends included. An Answer's
+        `p_yes` is None when the judge cannot say.
         """
         from features.measure import measure
 
         clip = self._open(source)
         measurement = measure(clip) if self.judge.sees == "measurement" else None
-        asked = [self.question(q, number) for number, q in enumerate(questions, start=1)]
-        found = self._ask(self._sample(clip), asked, _said(prompt), measurement)
-        by_id = {answer.id: answer for answer in found}
-        return [by_id.get(q.id) or q.answer(None) for q in asked]
+        wanted = [self.question(q, number) for number, q in enumerate(questions, start=1)]
+        ask = _askable(self._sample(clip), wanted, _said(prompt))
+        found = self.judge.ask(ask.clip, ask.questions, prompt=ask.prompt, measurement=measurement)
+        answers = iter(self._checked(ask, found))
+        return [next(answers) if q in ask.questions else q.answer(None) for q in wanted]
 
     def question(self, question: str | Question, number: int = 1) -> Question:
         """Give the checklist's question with this id or text, or a new one without weight."""
         if isinstance(question, Question):
             return question
-        return self.checklist.find(question) or Question(id=f"asked.{number}", text=question)
+        known = self.checklist.find(question)
+        if known is None:
+            return Question(id=f"asked.{number}", text=question)
+        return known if known.id == question else replace(known, text=question)
+
+    def _score_batch(self, pairs: Sequence[tuple[Source, str | None]]) -> list[Score | Exception]:
+        """Score a few clips; what fails gives its exception and costs the others nothing."""
+        seen = [_attempt(lambda pair=pair: self._watch(*pair)) for pair in pairs]  # type: ignore[misc]
+        watched = [one for one in seen if isinstance(one, Watched)]
+        started = time.perf_counter()
+        judged = iter(self._judge(watched))
+        share_s = _since(started) / max(1, len(watched))
+        return [
+            self._weighed(one, next(judged), share_s) if isinstance(one, Watched) else one
+            for one in seen
+        ]
+
+    def _watch(self, source: Source, prompt: str | None) -> Watched:
+        """Open, measure, sample."""
+        from features.measure import measure
+
+        started = time.perf_counter()
+        clip = self._open(source)
+        measurement = measure(clip)
+        ask = _askable(self._sample(clip), self._wanted(), _said(prompt))
+        return Watched(source, ask, measurement, _since(started))
+
+    def _judge(self, batch: Sequence[Watched]) -> Sequence[list[Answer] | Exception]:
+        judge = self.judge
+        if isinstance(judge, BatchJudge):
+            return judge.ask_many([one.ask for one in batch])
+        return [
+            _attempt(
+                lambda ask=one.ask, seen=one.measurement: judge.ask(  # type: ignore[misc]
+                    ask.clip, ask.questions, prompt=ask.prompt, measurement=seen
+                )
+            )
+            for one in batch
+        ]
+
+    def _weighed(
+        self, watched: Watched, answers: list[Answer] | Exception, judged_s: float
+    ) -> Score | Exception:
+        if isinstance(answers, Exception):
+            return answers
+        return _attempt(lambda: self._weigh(watched, answers, judged_s))
+
+    def _weigh(self, watched: Watched, answers: list[Answer], judged_s: float) -> Score:
+        measurement = watched.measurement
+        return replace(
+            weigh(self.checklist, self._checked(watched.ask, answers)),
+            features=measurement.features,
+            sampled=_sampled(watched.ask.clip, measurement),
+            clip=measurement.clip,
+            warnings=tuple(measurement.warnings),
+            path=_path_of(watched.source),
+            prompt=watched.ask.prompt,
+            scorer=self.name,
+            elapsed_s=round(watched.elapsed_s + judged_s, 4),
+        )
+
+    def _checked(self, ask: Ask, answers: list[Answer]) -> list[Answer]:
+        if [answer.id for answer in answers] != [q.id for q in ask.questions]:
+            raise BadArgument(
+                f"judge {self.judge.name!r} gave {len(answers)} answers to {len(ask.questions)}"
+                " questions; it must answer each one, in order, with question.answer(...)"
+            )
+        return answers
+
+    def _row(self, source: Source, prompt: str | None, error: Exception, elapsed_s: float) -> Score:
+        return Score.failed(
+            error,
+            path=_path_of(source),
+            prompt=_said(prompt),
+            scorer=self.name,
+            elapsed_s=round(elapsed_s, 4),
+        )
 
     def _open(self, source: Source) -> Clip:
         from features.clip import Clip
@@ -132,34 +215,17 @@ class ChecklistScorer:
         alignment = self.checklist.alignment
         return (*((alignment,) if alignment else ()), *self.checklist.asked)
 
-    def _ask(
-        self,
-        clip: Clip,
-        questions: Sequence[Question],
-        prompt: str | None,
-        measurement: Measurement | None,
-    ) -> list[Answer]:
-        askable = [q for q in questions if prompt is not None or not q.needs_prompt]
-        answers = self.judge.ask(clip, askable, prompt=prompt, measurement=measurement)
-        if [answer.id for answer in answers] != [q.id for q in askable]:
-            raise BadArgument(
-                f"judge {self.judge.name!r} gave {len(answers)} answers to {len(askable)}"
-                " questions; it must answer each one, in order, with question.answer(...)"
-            )
-        return answers
 
-    def _score_or_row(self, source: Source, prompt: str | None) -> Score:
-        started = time.perf_counter()
-        try:
-            return self.score(source, prompt=prompt)
-        except Exception as error:
-            return Score.failed(
-                error,
-                path=_path_of(source),
-                prompt=_said(prompt),
-                scorer=self.name,
-                elapsed_s=_since(started),
-            )
+def _askable(clip: Clip, questions: Sequence[Question], prompt: str | None) -> Ask:
+    """Leave out what asks about a prompt that is not there."""
+    return Ask(clip, [q for q in questions if prompt is not None or not q.needs_prompt], prompt)
+
+
+def _attempt(work: Callable[[], T]) -> T | Exception:
+    try:
+        return work()
+    except Exception as error:
+        return error
 
 
 def _sampled(seen: Clip, measurement: Measurement) -> dict[str, Any]:

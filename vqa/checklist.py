@@ -58,6 +58,7 @@ class Question:
         *,
         logit_yes: float | None = None,
         logit_no: float | None = None,
+        reply: str | None = None,
     ) -> Answer:
         """Answer this question with P(yes) in [0, 1], or None for "cannot say"."""
         return Answer(
@@ -69,6 +70,7 @@ class Question:
             contribution=None,
             logit_yes=logit_yes,
             logit_no=logit_no,
+            reply=reply,
         )
 
 

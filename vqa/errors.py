@@ -27,6 +27,7 @@ from features.errors import (
 __all__ = [
     "BadArgument",
     "BadChecklist",
+    "BadCheckpoint",
     "BadFrames",
     "BrokenContainer",
     "EmptyFile",
@@ -35,10 +36,13 @@ __all__ = [
     "MissingFile",
     "NoDecodableFrame",
     "NoImages",
+    "NoSpace",
     "NoVideoStream",
     "NotAFile",
     "NotAVideo",
     "NotAvailable",
+    "NotFinite",
+    "OutOfMemory",
     "OverLimit",
     "PermissionDenied",
     "StoppedEarly",
@@ -69,3 +73,27 @@ class NotAvailable(VqaError):
     """What was asked for exists by name and is not part of this release or this machine."""
 
     kind = "not_available"
+
+
+class BadCheckpoint(VqaError):
+    """A checkpoint is there and cannot be used; the message lists what is missing or wrong."""
+
+    kind = "bad_checkpoint"
+
+
+class NoSpace(VqaError):
+    """The disk has less free space than what is about to be written needs."""
+
+    kind = "no_space"
+
+
+class OutOfMemory(VqaError):
+    """A network does not fit into the memory of the device, even with the smallest batch."""
+
+    kind = "out_of_memory"
+
+
+class NotFinite(VqaError):
+    """A network gave infinity or NaN: its numbers left the range of its dtype."""
+
+    kind = "not_finite"

@@ -35,7 +35,8 @@ class Answer:
     """What a judge said to one question, and what it did to the score.
 
     `p_yes` in [0, 1] or None when it could not say; `contribution` on the default scale, None when
-    unanswered. The logits are those of the two answer tokens, from judges that have them.
+    unanswered. The logits are those of the two answer tokens, and `reply` is the literal reply,
+    from judges that have them.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Answer:
     contribution: float | None
     logit_yes: float | None = None
     logit_no: float | None = None
+    reply: str | None = None
 
     def row(self) -> dict[str, Any]:
         """Give the six keys an answer has in a row."""
@@ -169,10 +171,12 @@ def plain(value: Any) -> Any:
 def weigh(sheet: Checklist, answers: Iterable[Answer]) -> Score:
     """Weigh a judge's answers with a checklist; questions without an answer count as unanswered.
 
-    Raises BadArgument for a P(yes) outside [0, 1]; NaN is no answer.
+    Where a literal reply is known, `binary` and `paper` go by it as the released scripts do: yes is
+    what equals `sheet.yes_text`. Raises BadArgument for a P(yes) outside [0, 1]; NaN is no answer.
     """
     given = {answer.id: replace(answer, p_yes=_checked(answer)) for answer in answers}
     p_yes = {id_: answer.p_yes for id_, answer in given.items()}
+    said = {id_: _said(sheet, answer) for id_, answer in given.items()}
     n = len(sheet.counted) if sheet.combine == "mean" else 1
     counted = [q for q in sheet.counted if _is_answered(q, p_yes)]
     soft = {q.id: q.weight * _soft(q, p_yes) / n for q in counted}
@@ -183,7 +187,7 @@ def weigh(sheet: Checklist, answers: Iterable[Answer]) -> Score:
     total = math.fsum(abs(q.weight) for q in sheet.counted)
     return Score(
         value=math.fsum(soft.values()) if counted else None,
-        scales=_scales(sheet, counted, p_yes, n),
+        scales=_scales(sheet, counted, p_yes, said, n),
         coverage=math.fsum(abs(q.weight) for q in counted) / total if total else 0.0,
         dimensions=_dimensions(sheet, soft),
         answers=done,
@@ -197,6 +201,13 @@ def _checked(answer: Answer) -> float | None:
     if not 0.0 <= p <= 1.0:
         raise BadArgument(f"{answer.id}: P(yes) must lie in [0, 1], not {p!r}")
     return float(p)
+
+
+def _said(sheet: Checklist, answer: Answer) -> float | None:
+    """What counts as said: the literal reply, or P(yes) where only that is known."""
+    if answer.reply is None or answer.p_yes is None:
+        return answer.p_yes
+    return float(answer.reply == sheet.yes_text)
 
 
 def _is_answered(q: Question, p_yes: Mapping[str, float | None]) -> bool:
@@ -229,13 +240,17 @@ def _known(p_yes: Mapping[str, float | None], id_: str) -> float:
 
 
 def _scales(
-    sheet: Checklist, counted: Sequence[Question], p_yes: Mapping[str, float | None], n: int
+    sheet: Checklist,
+    counted: Sequence[Question],
+    p_yes: Mapping[str, float | None],
+    said: Mapping[str, float | None],
+    n: int,
 ) -> dict[str, float | None]:
     if not counted:
         return dict.fromkeys(SCALES)
     soft = math.fsum(q.weight * _soft(q, p_yes) for q in counted)
-    hard = math.fsum(q.weight * _hard(q, p_yes) for q in counted)
-    paper = _paper(sheet, counted, p_yes)
+    hard = math.fsum(q.weight * _hard(q, said) for q in counted)
+    paper = _paper(sheet, counted, said)
     return {"probability": soft / n, "binary": hard / n, "paper": paper}
 
 

@@ -9,10 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqa._version import __version__
 from vqa.cli.output import wants_json, write_json
+
+if TYPE_CHECKING:
+    from vqa.loading import Known
+    from vqa.models.cogvlm2.fitting import Row
+    from vqa.models.machine import Machine
 
 # What each package is for; the first ones are needed by every command that opens a clip.
 PACKAGES = {
@@ -29,8 +34,11 @@ PACKAGES = {
     "safetensors": "checkpoints",
     "accelerate": "checkpoints",
     "einops": "networks",
+    "tokenizers": "networks",
+    "huggingface-hub": "checkpoints",
+    "bitsandbytes": "int8 and int4 (optional)",
 }
-OPTIONAL = {"decord"}
+OPTIONAL = {"decord", "bitsandbytes"}
 _CUDA = (
     "import torch; n = torch.cuda.device_count() if torch.cuda.is_available() else 0;"
     "print('; '.join(f'{torch.cuda.get_device_name(i)},"
@@ -40,24 +48,51 @@ _CUDA_TIMEOUT_S = 60
 
 
 def models(*, json: bool, table: bool) -> int:
-    """List what `vqa.load` and `--scorer` know."""
+    """List what `vqa.load` and `--scorer` know, and what of it this machine can hold."""
     from vqa.loading import SCORERS
+    from vqa.models.cogvlm2.fitting import rows
 
-    _print([_model(known) for known in SCORERS.values()], json=json, table=table)
+    machine = _machine()
+    fitting = {row.name: row for row in rows(machine)}
+    found = [_model(known, fitting.get(known.name)) for known in SCORERS.values()]
+    if wants_json(as_json=json, as_table=table):
+        for record in found:
+            write_json(record)
+        return 0
+    from vqa.cli.tables import print_records
+
+    apart = ("memory_gb", "why")
+    print_records([{k: v for k, v in one.items() if k not in apart} for one in found])
+    for one in found:
+        if one["memory_gb"]:
+            forms = ", ".join(f"{form} {size:g} GB" for form, size in one["memory_gb"].items())
+            print(f"{one['name']}: {forms} at its peak; here: {one['why']}")
     return 0
 
 
-def _model(known: Any) -> dict[str, Any]:
+def _model(known: Known, fitting: Row | None) -> dict[str, Any]:
+    peaks = None if fitting is None else fitting.peaks
     return {
         "name": known.name,
-        "ready": known.ready,
         "what": known.what,
         "needs": known.needs,
         "size": known.size,
-        "memory": known.memory,
+        "memory_gb": peaks and {form: round(size / 1e9, 1) for form, size in peaks.items()},
+        "fits": "yes" if fitting is None else fitting.fits,
+        "why": None if fitting is None else fitting.why,
         "license": known.license,
         "hub_id": known.hub_id,
     }
+
+
+def _machine() -> Machine:
+    """Look at memory, and at GPUs if this torch can use any: importing it takes seconds."""
+    from vqa.models.machine import Machine, free_ram
+
+    version = _installed("torch")
+    if version is None or version.endswith("+cpu"):
+        return Machine(free_ram())
+    return Machine.here()
 
 
 def doctor(*, json: bool, table: bool) -> int:

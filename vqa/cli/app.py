@@ -47,7 +47,32 @@ ScorerName = Annotated[
 ]
 JudgeName = Annotated[
     str | None,
-    typer.Option("--judge", metavar="NAME", help="Who answers the questions: measured."),
+    typer.Option("--judge", metavar="NAME", help="Who answers the questions: measured, cogvlm2."),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="FOLDER|HUB_ID",
+        help="The network's weights; a hub id is fetched once.",
+    ),
+]
+SamplerName = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        metavar="NAME[:N]",
+        help="Which frames a network sees: per-second[:24], uniform[:24], at-rate[:4],"
+        " around-motion[:16], all.",
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="For networks: auto, cpu, cuda, cuda:1.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="For networks: auto, bfloat16, float16, float32.")
+]
+Quantize = Annotated[
+    str | None,
+    typer.Option("--quantize", metavar="int8|int4", help="Networks in less memory."),
 ]
 ChecklistPath = Annotated[
     str | None,
@@ -88,7 +113,12 @@ def _score(
     prompts: Prompts = None,
     scorer: ScorerName = "measured",
     judge: JudgeName = None,
+    checkpoint: Checkpoint = None,
     checklist: ChecklistPath = None,
+    sampler: SamplerName = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
     strict: Strict = False,
     json: AsJson = False,
     table: AsTable = False,
@@ -102,10 +132,21 @@ def _score(
     Examples:
       vqa score clip.mp4 --prompt "a horse runs on a beach"
       vqa score outputs/ --prompts prompts.txt --json > rows.jsonl
+      vqa score out/ --scorer visionreward-video --checkpoint DIR --json
     """
     from vqa.cli import score
 
-    options = score.Options(scorer=scorer, judge=judge, checklist=checklist, strict=strict)
+    options = score.Options(
+        scorer=scorer,
+        judge=judge,
+        checkpoint=checkpoint,
+        checklist=checklist,
+        sampler=sampler,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
+        strict=strict,
+    )
     return lambda: score.run(
         paths, prompt=prompt, prompts=prompts, options=options, json=json, table=table
     )
@@ -118,7 +159,12 @@ def _compare(
     prompt: Prompt = None,
     scorer: ScorerName = "measured",
     judge: JudgeName = None,
+    checkpoint: Checkpoint = None,
     checklist: ChecklistPath = None,
+    sampler: SamplerName = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
     strict: Strict = False,
     json: AsJson = False,
     table: AsTable = False,
@@ -131,7 +177,17 @@ def _compare(
     """
     from vqa.cli import compare, score
 
-    options = score.Options(scorer=scorer, judge=judge, checklist=checklist, strict=strict)
+    options = score.Options(
+        scorer=scorer,
+        judge=judge,
+        checkpoint=checkpoint,
+        checklist=checklist,
+        sampler=sampler,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
+        strict=strict,
+    )
     return lambda: compare.run(a, b, prompt=prompt, options=options, json=json, table=table)
 
 
@@ -145,7 +201,12 @@ def _ask(
     prompt: Prompt = None,
     scorer: ScorerName = "measured",
     judge: JudgeName = None,
+    checkpoint: Checkpoint = None,
     checklist: ChecklistPath = None,
+    sampler: SamplerName = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
     strict: Strict = False,
     json: AsJson = False,
     table: AsTable = False,
@@ -161,7 +222,17 @@ def _ask(
     """
     from vqa.cli import ask, score
 
-    options = score.Options(scorer=scorer, judge=judge, checklist=checklist, strict=strict)
+    options = score.Options(
+        scorer=scorer,
+        judge=judge,
+        checkpoint=checkpoint,
+        checklist=checklist,
+        sampler=sampler,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
+        strict=strict,
+    )
     return lambda: ask.run(clip, questions, prompt=prompt, options=options, json=json, table=table)
 
 
@@ -186,9 +257,66 @@ def _measure(
     return lambda: measure.run(paths, curves=curves, strict=strict, json=json, table=table)
 
 
+@app.command("caption", short_help="Describe clips in words.")
+def _caption(
+    paths: Paths,
+    checkpoint: Checkpoint = None,
+    question: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to ask instead of a description.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest caption, in tokens.")] = 512,
+    sampler: SamplerName = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    strict: Strict = False,
+    json: AsJson = False,
+    table: AsTable = False,
+) -> Work:
+    """Describe clips in words with a CogVLM2 that was trained to: cogvlm2-llama3-caption.
+
+    \b
+    Example:
+      vqa caption clip.mp4 --checkpoint zai-org/cogvlm2-llama3-caption
+    """
+    from vqa.cli import caption
+
+    options = caption.Options(checkpoint, sampler, device, dtype, quantize, strict)
+    return lambda: caption.run(
+        paths, question=question, max_tokens=max_tokens, options=options, json=json, table=table
+    )
+
+
+@app.command("convert", short_help="Convert VisionReward-Image as published, once.")
+def _convert(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Its folder (split parts), tar or .pt file.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write.")],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where tokenizer.json of Meta-Llama-3-8B lies."),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="NAME", help="bfloat16, float16, float32; else as it is.")
+    ] = None,
+) -> Work:
+    """Convert VisionReward-Image from its training format into safetensors, shard by shard.
+
+    Runs nothing that is stored in it, and needs disk for the result only.
+
+    \b
+    Example:
+      vqa convert VisionReward-Image-bf16 converted --tokenizer FOLDER
+    """
+    from vqa.cli import convert
+
+    return lambda: convert.run(source, out, tokenizer=tokenizer, dtype=dtype)
+
+
 @app.command("models", short_help="List the scorers and what they need.")
 def _models(json: AsJson = False, table: AsTable = False) -> Work:
-    """List the scorers: what they need, their size, memory, license and hub id.
+    """List the scorers: what they need, their size, license and hub id, and what fits here.
 
     \b
     Example:

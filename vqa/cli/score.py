@@ -19,12 +19,26 @@ class Options:
 
     scorer: str = "measured"
     judge: str | None = None
+    checkpoint: str | None = None
     checklist: str | None = None
+    sampler: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str | None = None
     strict: bool = False
 
     def load(self) -> ChecklistScorer:
-        """Make the scorer; raises BadArgument, BadChecklist, MissingCheckpoint, NotAvailable."""
-        scorer = load(self.scorer, judge=self.judge, checklist=self.checklist)
+        """Make the scorer; raises what `vqa.load` raises."""
+        scorer = load(
+            self.scorer,
+            checkpoint=self.checkpoint,
+            judge=self.judge,
+            checklist=self.checklist,
+            sampler=self.sampler,
+            device=self.device,
+            dtype=self.dtype,
+            quantize=self.quantize,
+        )
         return replace(scorer, strict=self.strict)
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from features.clip import Clip
     from features.measure import Measurement
     from vqa.checklist import Question
     from vqa.score import Answer
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """Questions about one clip; `prompt` is there if a question needs it."""
+
+    clip: Clip
+    questions: Sequence[Question]
+    prompt: str | None = None
 
 
 class Judge(Protocol):
@@ -45,4 +55,18 @@ class Judge(Protocol):
         come only when there is one; `question.render(prompt)` is the exact string to send.
         `measurement` is there whenever `sees` is "measurement".
         """
+        ...
+
+
+@runtime_checkable
+class BatchJudge(Protocol):
+    """A judge for which several clips together are cheaper than one after the other."""
+
+    @property
+    def at_once(self) -> int:
+        """How many clips it likes to be handed at once, at least 1."""
+        ...
+
+    def ask_many(self, asks: Sequence[Ask]) -> list[list[Answer] | Exception]:
+        """Answer like `ask`, clip by clip; a clip that fails gives its exception and no more."""
         ...

@@ -1,0 +1,1 @@
+"""Networks of our own, in plain PyTorch. Nothing here knows a checklist or a score."""

@@ -10,18 +10,34 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
 
     speed = commands.add_parser("speed", help="seconds and memory as ratios, in one run")
-    speed.add_argument("what", choices=["features"])
-    speed.add_argument(
+    rooms = speed.add_subparsers(dest="what", required=True)
+    of_features = rooms.add_parser("features", help="measuring against decoding alone")
+    of_features.add_argument(
         "--clip", action="append", type=Path, default=[], help="time this clip instead of made ones"
     )
-    speed.add_argument(
+    of_features.add_argument(
         "--minutes",
         type=float,
         default=10.0,
         help="length of the long clip for memory; 0 leaves it out",
     )
-    speed.add_argument("--repeats", type=int, default=7)
-    speed.add_argument("--json", action="store_true", help="one object per case")
+    of_features.add_argument("--repeats", type=int, default=7)
+    of_features.add_argument("--json", action="store_true", help="one object per case")
+    of_judge = rooms.add_parser("judge", help="questions packed against a full pass for each")
+    of_judge.add_argument("--frames", type=_numbers, default=[7, 24], help="such as 7,24")
+    of_judge.add_argument("--questions", type=_numbers, default=[29, 64], help="at most 64")
+    of_judge.add_argument("--repeats", type=int, default=3)
+    of_judge.add_argument("--size", choices=["tiny", "small", "12.5B"])
+    of_judge.add_argument("--device", help="such as cuda:0 or cpu; else a GPU if there is one")
+    of_judge.add_argument("--json", action="store_true", help="one object per case")
+
+    of_vlm = rooms.add_parser("vlm", help="a model of transformers: shared pictures or a pass each")
+    of_vlm.add_argument("--frames", type=_numbers, default=[8], help="such as 8,24")
+    of_vlm.add_argument("--questions", type=_numbers, default=[29], help="at most 64")
+    of_vlm.add_argument("--repeats", type=int, default=5)
+    of_vlm.add_argument("--size", choices=["tiny", "small", "medium"])
+    of_vlm.add_argument("--device", help="such as cuda:0 or cpu; else a GPU if there is one")
+    of_vlm.add_argument("--json", action="store_true", help="one object per case")
 
     measured = commands.add_parser(
         "measured", help="agreement of `measured` with people on rated clips"
@@ -54,7 +70,29 @@ def main() -> None:
     calibrate.add_argument("--out", type=Path, default=Path("vqa/judges/measured.yaml"))
 
     run = parser.parse_args()
-    if run.command == "speed":
+    if run.command == "speed" and run.what == "judge":
+        from benchmarks.speed import judge
+
+        for case in judge.cases(
+            frames=run.frames,
+            questions=run.questions,
+            repeats=run.repeats,
+            size=run.size,
+            device=run.device,
+        ):
+            judge.print_case(case, as_json=run.json)
+    elif run.command == "speed" and run.what == "vlm":
+        from benchmarks.speed import vlm
+
+        for case in vlm.cases(
+            frames=run.frames,
+            questions=run.questions,
+            repeats=run.repeats,
+            size=run.size,
+            device=run.device,
+        ):
+            vlm.print_case(case, as_json=run.json)
+    elif run.command == "speed":
         from benchmarks.speed import features
 
         for case in features.cases(clips=run.clip, minutes=run.minutes, repeats=run.repeats):
@@ -85,6 +123,13 @@ def main() -> None:
         from benchmarks import calibrate as fitting
 
         fitting.main(run.clips, run.out)
+
+
+def _numbers(text: str) -> list[int]:
+    found = [int(number) for number in text.split(",")]
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError(f"numbers must be at least 1, not {min(found)}")
+    return found
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ class Clip(Footage):
         """Frames in memory, shown at `fps`.
 
         frames: (T, H, W, 3) uint8 RGB; a list of arrays or Pillow images; or floats in [0, 1],
-        (T, 3, H, W) as torch has them or (T, H, W, 3) (numpy or torch, on any device).
+        (T, 3, H, W) as torch has them or (T, H, W, 3) (numpy or torch, on any device). One Pillow
+        image is a clip of one frame.
         Arrays of bytes are not copied. Raises `BadFrames`.
         """
         return cls(memory_from(frames, fps=fps))

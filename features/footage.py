@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from features.clock import Times
 from features.errors import BadFrames, OverLimit
@@ -106,6 +107,17 @@ class Footage:
         upright=False: coded pixels, without rotation and without making pixels square (cheaper).
         """
         return FrameStream(self.source, self.limits, upright=upright, strict=self.strict)
+
+    def images(self) -> list[Image.Image]:
+        """The wanted frames as Pillow images: RGB, upright.
+
+        A still image keeps its own mode, transparency and palette included, because image models
+        differ in what they do with it.
+        """
+        still: Image.Image | None = getattr(self.source, "still", None)
+        if still is not None:
+            return [still] * (1 if self.indices is None else len(self.indices))
+        return [Image.fromarray(frame) for frame in self.frames()]
 
     def frames(self, *, max_bytes: int = MAX_BYTES) -> U8:
         """The wanted frames, (T, H, W, 3) uint8 RGB, upright, decoded in one pass.

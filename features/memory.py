@@ -15,7 +15,7 @@ from PIL import Image
 from features.clock import Clock, Times
 from features.color import over_black
 from features.errors import BadFrames
-from features.pictures import image_rgb
+from features.pictures import image_rgb, turned_up
 from features.sources import Header, Picture, Report, ready
 
 U8 = npt.NDArray[np.uint8]
@@ -27,11 +27,15 @@ _RANGE_SLACK = 1e-3
 
 @dataclass(eq=False)
 class Memory:
-    """Frames already decoded: (T, H, W, 3) uint8 RGB."""
+    """Frames already decoded: (T, H, W, 3) uint8 RGB.
+
+    still -- the Pillow image they were made of, if it was one: it can have transparency.
+    """
 
     pixels: U8
     fps: float
     name: str = "frames"
+    still: Image.Image | None = None
 
     @property
     def header(self) -> Header:
@@ -62,7 +66,8 @@ def memory_from(frames: Any, *, fps: float) -> Memory:
     """Frames as `Memory`; what they may be stands in `Clip.from_frames`. Raises `BadFrames`."""
     if not (np.isfinite(fps) and fps > 0):
         raise BadFrames(f"fps must be a positive number, not {fps!r}")
-    array = _stacked(frames)
+    still = frames if isinstance(frames, Image.Image) else None
+    array = _stacked([still] if still else frames)
     if array.ndim != 4:
         raise BadFrames(f"frames have shape {array.shape}; {_EXPECTED}")
     if 0 in array.shape:
@@ -70,7 +75,8 @@ def memory_from(frames: Any, *, fps: float) -> Memory:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise BadFrames(f"frames have dtype {array.dtype}; {_EXPECTED}")
     array = _channels_last(array)
-    return Memory(_three_channels(_bytes(array)), float(fps))
+    pixels = _three_channels(_bytes(array))
+    return Memory(pixels, float(fps), still=None if still is None else turned_up(still))
 
 
 def _stacked(frames: Any) -> npt.NDArray[Any]:

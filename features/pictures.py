@@ -44,10 +44,15 @@ def image_at(file: Any, name: str, limits: Limits) -> Iterator[Image.Image]:
         ) from error
 
 
+def turned_up(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says it is to be shown, in its own mode."""
+    return image if _orientation(image) == _UPRIGHT else ImageOps.exif_transpose(image)
+
+
 def image_rgb(image: Image.Image, *, upright: bool = True) -> U8:
     """(H, W, 3) uint8 of a Pillow image of any mode; transparency is composited on black."""
-    if upright and _orientation(image) != _UPRIGHT:
-        image = ImageOps.exif_transpose(image)
+    if upright:
+        image = turned_up(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _gray(np.asarray(image), image.mode)
     if "A" in image.getbands() or "transparency" in image.info:

@@ -17,12 +17,13 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from features.clock import Clock, Times
 from features.container import Content, opened
 from features.errors import BadFrames, NoDecodableFrame, NoImages
 from features.limits import Limits
-from features.pictures import image_at, image_rgb, shown_size
+from features.pictures import image_at, image_rgb, shown_size, turned_up
 
 U8 = npt.NDArray[np.uint8]
 
@@ -192,6 +193,15 @@ class ImageFile:
     def sha256(self) -> str:
         """Digest of the file."""
         return digest_of(self.content)
+
+    @property
+    def still(self) -> Image.Image | None:
+        """The image in its own mode, transparency and palette kept; None for an animation."""
+        with opened(self.content) as file, image_at(file, self.name, self.limits) as image:
+            if int(getattr(image, "n_frames", 1)) > 1:
+                return None
+            image.load()
+            return turned_up(image).copy()
 
     def pictures(self, report: Report, *, upright: bool) -> Iterator[tuple[float, Picture]]:
         """Frames in order; what comes after a damaged frame is lost with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +63,30 @@ def which(frames: U8, *, step: int = 10) -> list[int]:
 def steps_mp4(tmp_path_factory: pytest.TempPathFactory) -> str:
     """20 gray steps at 8 fps, H.264."""
     return write_clip(tmp_path_factory.mktemp("clips") / "steps.mp4", gray_steps(20), fps=8)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For networks so small that threads cost more than they bring, on a busy machine above all."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def video_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small golden video model, in shards."""
+    from tests.golden import VIDEO, materialise  # torch, which most tests do without
+
+    return materialise(VIDEO, tmp_path_factory.mktemp(VIDEO), shards=3)
+
+
+@pytest.fixture(scope="session")
+def image_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small golden image model."""
+    from tests.golden import IMAGE, materialise
+
+    return materialise(IMAGE, tmp_path_factory.mktemp(IMAGE))

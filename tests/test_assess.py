@@ -1,6 +1,7 @@
 import io
 import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from features.clip import Clip
 from features.encode import write_clip
 from vqa.assess import ChecklistScorer, Source
 from vqa.errors import BadArgument, BadChecklist, MissingCheckpoint, MissingFile, NotAvailable
+from vqa.judges.base import Ask
 from vqa.judges.scripted import Scripted
 from vqa.sample import All, PerSecond, Uniform
 from vqa.score import Answer
@@ -35,7 +37,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _scorer(**options: Any) -> ChecklistScorer:
     options.setdefault("judge", Scripted({}, default=0.75))
-    return vqa.load("visionreward-video", **options)
+    scorer: ChecklistScorer = vqa.load("visionreward-video", **options)
+    return scorer
 
 
 def test_score_holds_answers_features_and_what_was_seen(clip: str) -> None:
@@ -156,6 +159,90 @@ def test_a_fault_of_a_judge_costs_one_row(clip: str) -> None:
     assert score.error is not None and score.error["kind"] == "internal_error"
 
 
+@dataclass
+class Together:
+    """Judges several clips at once: P(yes) is the mean of the frames; black clips fail it."""
+
+    at_once: int
+    batches: list[int]
+    whole: bool = False  # whether a black clip fails its batch, and not itself alone
+    name: str = "together"
+    sees: Literal["frames", "measurement"] = "frames"
+
+    def ask_many(self, asks: Sequence[Ask]) -> list[list[Answer] | Exception]:
+        self.batches.append(len(asks))
+        return [self._answers(ask) for ask in asks]
+
+    def ask(self, clip: Clip, questions: Sequence[vqa.Question], **_: Any) -> list[Answer]:
+        found = self._answers(Ask(clip, questions))
+        assert not isinstance(found, Exception)
+        return found
+
+    def _answers(self, ask: Ask) -> list[Answer] | Exception:
+        light = float(ask.clip.frames().mean()) / 255
+        if light == 0.0 and self.whole:
+            raise ZeroDivisionError("black")
+        return (
+            ZeroDivisionError("black") if light == 0.0 else [q.answer(light) for q in ask.questions]
+        )
+
+
+def _gray(level: int) -> Clip:
+    return Clip.from_frames(np.full((3, 32, 32, 3), level, np.uint8), fps=4)
+
+
+def _light(score: vqa.Score) -> float | None:
+    return score.answers[-1].p_yes if score.answers else None
+
+
+@pytest.mark.parametrize(("at_once", "batches"), [(1, [1] * 5), (2, [2, 1, 2]), (9, [5])])
+def test_a_judge_of_many_is_handed_that_many_clips(at_once: int, batches: list[int]) -> None:
+    judge = Together(at_once, [])
+    levels = [255, 51, None, 102, 204, 153]  # None cannot be opened
+    sources: list[Source] = ["none.mp4" if level is None else _gray(level) for level in levels]
+    prompts = [f"p{number}" for number in range(6)]
+    scores = _scorer(judge=judge, sampler="all").score_many(sources, prompts)
+    assert judge.batches == batches
+    assert [_light(s) for s in scores] == pytest.approx([1.0, 0.2, None, 0.4, 0.8, 0.6])
+    assert [s.error and s.error["kind"] for s in scores][2] == "missing_file"
+    assert [(s.prompt, s.position) for s in scores] == list(zip(prompts, range(6), strict=True))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_clip_that_fails_in_a_batch_costs_its_own_row(whole: bool) -> None:
+    judge = Together(3, [], whole)
+    scores = _scorer(judge=judge, sampler="all").score_many([_gray(v) for v in (51, 0, 102, 255)])
+    assert [_light(s) for s in scores] == pytest.approx([0.2, None, 0.4, 1.0])
+    assert scores[1].error is not None and "black" in scores[1].error["message"]
+
+
+def test_a_batch_with_too_few_answers_is_an_error_of_each_clip() -> None:
+    class Lazy(Together):
+        def ask_many(self, asks: Sequence[Ask]) -> list[list[Answer] | Exception]:
+            return super().ask_many(asks[:1])
+
+    scores = _scorer(judge=Lazy(4, []), sampler="all").score_many([_gray(51), _gray(102)])
+    assert [_light(s) for s in scores] == pytest.approx([0.2, 0.4])  # one by one it answers
+
+
+def test_a_question_reaches_the_judge_letter_by_letter(clip: str) -> None:
+    sent: list[str] = []
+
+    def listen(shown: Clip, question: vqa.Question) -> float:
+        sent.append(question.text)
+        return 0.5
+
+    scorer = _scorer(judge=Scripted(listen))
+    known = "Is the camera very stable?\n"
+    texts = [known, known.strip(), f"  {known}", "Is it?\n\n", 'It says "no"?', "[[prompt]]", known]
+    answers = scorer.ask(clip, texts, prompt="a fox")
+    assert sent == texts
+    assert [a.id for a in answers[:3]] == ["camera_stability.very_stable"] * 3
+    sent.clear()
+    scorer.score(clip, prompt="a fox")
+    assert sum(text.endswith("\n") for text in sent) == 28  # as the released script reads its file
+
+
 def test_score_of_a_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(MissingFile):
         _scorer().score(tmp_path / "none.mp4")
@@ -223,7 +310,7 @@ def test_measure_gives_features_with_units(clip: str) -> None:
     ],
 )
 def test_wrong_name_says_which_are_right(
-    options: dict[str, str], error: type[Exception], message: str
+    options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         vqa.load(**options)

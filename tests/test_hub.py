@@ -14,7 +14,7 @@ import pytest
 
 from tests.local_hub import COMMIT, Hub, serving
 from vqa.errors import BadCheckpoint, MissingCheckpoint, NoSpace
-from vqa.models.hub import resolve
+from vqa.models.hub import companion, resolve
 
 REPO = "org/tiny"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -22,6 +22,7 @@ WANTED = {
     "config.json": "{}",
     "tokenizer.json": '{"model": {}}',
     "spiece.model": "pieces",
+    "chat_template.jinja": "{{ messages }}",
     "model.safetensors.index.json": json.dumps(
         {"weight_map": dict(zip("ab", SHARDS, strict=True))}
     ),
@@ -41,10 +42,17 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-def fetched(hub: Hub, name: str = REPO, *, download: bool = True) -> Path:
-    cache = hub.folder.parent / "cache"
-    needs = ("config.json", "tokenizer.json")
-    return resolve(name, download=download, needs=needs, cache=cache, endpoint=hub.endpoint)
+def fetched(
+    hub: Hub, name: str = REPO, *, download: bool = True, pickles: tuple[str, ...] = ()
+) -> Path:
+    return resolve(
+        name,
+        download=download,
+        needs=("config.json", "tokenizer.json"),
+        pickles=pickles,
+        cache=hub.folder.parent / "cache",
+        endpoint=hub.endpoint,
+    )
 
 
 def refusal(hub: Hub, name: str = REPO) -> str:
@@ -152,6 +160,17 @@ def test_model_without_safetensors_is_not_fetched(hub: Hub) -> None:
     assert hub.downloads() == set()
 
 
+def test_pickles_of_a_known_name_are_fetched_where_there_is_nothing_else(hub: Hub) -> None:
+    for path in hub.folder.glob("*.safetensors*"):
+        path.unlink()
+    (hub.folder / "ImageReward.pt").write_bytes(b"PK")
+    (hub.folder / "optimizer.pt").write_bytes(b"PK")
+    place = fetched(hub, pickles=("ImageReward.pt",))
+    assert (place / "ImageReward.pt").exists() and not (place / "optimizer.pt").exists()
+    hub.asked.clear()
+    assert fetched(hub, pickles=("ImageReward.pt",)) == place and not hub.asked
+
+
 @pytest.mark.parametrize("path", [f"/api/models/{REPO}", "/resolve/"])
 def test_gated_model_says_where_to_accept_the_terms(hub: Hub, path: str) -> None:
     hub.refuse[path] = (403, "GatedRepo")
@@ -194,3 +213,36 @@ def test_offline_switch_of_the_hub_is_named(hub: Hub) -> None:
     assert "MissingCheckpoint: org/tiny: not, or not as a whole, in the cache" in run.stderr
     assert "HF_HUB_OFFLINE is set" in run.stderr
     assert hub.asked == []
+
+
+def _companion(hub: Hub, name: str, file: str | None = None) -> Path:
+    folder, cache = hub.folder.parent / "own", hub.folder.parent / "cache"
+    folder.mkdir(exist_ok=True)
+    return companion(folder, name, repo=REPO, file=file, cache=cache, endpoint=hub.endpoint)
+
+
+def test_companion_in_the_folder_is_taken(hub: Hub) -> None:
+    (hub.folder.parent / "own").mkdir()
+    (hub.folder.parent / "own" / "config.json").write_text("own")
+    assert _companion(hub, "config.json").read_text() == "own"
+    assert hub.asked == []
+
+
+def test_companion_is_fetched_alone_and_once(hub: Hub) -> None:
+    found = _companion(hub, "part/config.json", "config.json")
+    assert found.read_text() == WANTED["config.json"]
+    assert hub.downloads() == {"config.json"}
+    hub.asked.clear()
+    assert _companion(hub, "part/config.json", "config.json") == found
+    assert hub.asked == []
+    assert _companion(hub, "tokenizer.json").read_text() == WANTED["tokenizer.json"]
+    assert hub.downloads() == {"tokenizer.json"}
+
+
+def test_companion_that_cannot_be_had_says_what_it_is(hub: Hub) -> None:
+    with pytest.raises(MissingCheckpoint) as refused:
+        _companion(hub, "part/vocab.txt", "vocab.txt")
+    assert "part/vocab.txt: missing; it is vocab.txt of org/tiny, which" in str(refused.value)
+    hub.refuse["/api/models"] = (500, "")
+    with pytest.raises(MissingCheckpoint, match=r"org/tiny: the hub answered 500; .*put it there"):
+        _companion(hub, "config.json")

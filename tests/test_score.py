@@ -325,3 +325,44 @@ def test_nothing_wins_against_a_failed_clip() -> None:
     assert found.winner is None and found.difference is None
     assert found.row()["b"]["error"] == {"kind": "empty_file", "message": "x: is empty"}
     json.dumps(found.row(), allow_nan=False)
+
+
+def _replied(sheet: Checklist, replies: dict[str, str], p_yes: float) -> Score:
+    """All questions answered with one P(yes); some of them with a literal reply."""
+    return weigh(sheet, [q.answer(p_yes, reply=replies.get(q.id)) for q in sheet.asked])
+
+
+def test_a_literal_reply_decides_on_binary_and_paper_only() -> None:
+    first, second, third = VIDEO.weighted[:3]
+    replies = {first.id: "yes", second.id: "Yes", third.id: ""}
+    score = _replied(VIDEO, replies, 0.3)
+    assert _close(score.scales["probability"], -0.4 * TOTAL / 29)
+    assert _close(score.scales["binary"], (2 * first.weight - TOTAL) / 29)
+    assert _close(score.scales["paper"], first.weight)
+    likely = _replied(VIDEO, replies, 0.7)  # the others are a yes by P
+    denied = second.weight + third.weight
+    assert _close(likely.scales["binary"], (TOTAL - 2 * denied) / 29)
+
+
+@given(st.lists(st.sampled_from(["yes", "no", "", "Yes", "yes."]), min_size=29, max_size=29))
+def test_all_replies_known_is_the_released_score(replies: list[str]) -> None:
+    said = dict(zip((q.id for q in VIDEO.asked), replies, strict=True))
+    expected = VIDEO.score_texts(replies).scales
+    for p_yes in (0.1, 0.9):
+        scales = _replied(VIDEO, said, p_yes).scales
+        assert _close(scales["binary"], expected["binary"] or 0.0)
+        assert _close(scales["paper"], expected["paper"] or 0.0)
+
+
+def test_an_image_reply_must_end_to_be_a_yes_and_a_mask_listens_to_it() -> None:
+    whole = {q.id: IMAGE.yes_text for q in IMAGE.asked}
+    body = {q.id: "yes" for q in IMAGE.asked[:1]}  # goes on: its mask says no
+    masked = sum(q.weight for q in IMAGE.weighted if q.mask == IMAGE.asked[0].id)
+    full, less = (_replied(IMAGE, replies, 0.9) for replies in (whole, whole | body))
+    assert masked and _close(less.scales["binary"], (full.scales["binary"] or 0.0) - masked)
+    assert full.scales["probability"] == less.scales["probability"]
+
+
+def test_a_reply_without_a_probability_is_no_answer() -> None:
+    score = weigh(VIDEO, [q.answer(None, reply="yes") for q in VIDEO.asked])
+    assert score.value is None and score.scales["binary"] is None

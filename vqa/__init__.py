@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from vqa import errors
     from vqa.checklist import Checklist, Question
     from vqa.judges.cogvlm2 import CogVLM2
+    from vqa.judges.endpoint import Endpoint
     from vqa.judges.scripted import Scripted
+    from vqa.judges.vlm import VLM
     from vqa.loading import load
     from vqa.measuring import measure
-    from vqa.sample import All, AroundMotion, AtRate, PerSecond, Uniform
+    from vqa.sample import All, AroundMotion, AtRate, EvenRate, PerSecond, Strided, Uniform
     from vqa.score import Answer, Score
 
 __all__ = [
+    "VLM",
     "All",
     "Answer",
     "AroundMotion",
@@ -35,10 +38,13 @@ __all__ = [
     "Checklist",
     "Clip",
     "CogVLM2",
+    "Endpoint",
+    "EvenRate",
     "PerSecond",
     "Question",
     "Score",
     "Scripted",
+    "Strided",
     "Uniform",
     "__version__",
     "errors",
@@ -54,11 +60,15 @@ _HOMES = {
     "Checklist": "vqa.checklist",
     "Clip": "features.clip",
     "CogVLM2": "vqa.judges.cogvlm2",
+    "Endpoint": "vqa.judges.endpoint",
+    "EvenRate": "vqa.sample",
     "PerSecond": "vqa.sample",
+    "Strided": "vqa.sample",
     "Question": "vqa.checklist",
     "Score": "vqa.score",
     "Scripted": "vqa.judges.scripted",
     "Uniform": "vqa.sample",
+    "VLM": "vqa.judges.vlm",
     "load": "vqa.loading",
     "measure": "vqa.measuring",
 }

@@ -28,12 +28,14 @@ __all__ = [
     "BadArgument",
     "BadChecklist",
     "BadCheckpoint",
+    "BadEndpoint",
     "BadFrames",
     "BrokenContainer",
     "EmptyFile",
     "MissingCheckpoint",
     "MissingDecoder",
     "MissingFile",
+    "MissingPrompt",
     "NoDecodableFrame",
     "NoImages",
     "NoSpace",
@@ -81,6 +83,12 @@ class BadCheckpoint(VqaError):
     kind = "bad_checkpoint"
 
 
+class BadEndpoint(VqaError):
+    """A server that answers questions cannot be reached, refuses, or gives no usable answer."""
+
+    kind = "endpoint"
+
+
 class NoSpace(VqaError):
     """The disk has less free space than what is about to be written needs."""
 
@@ -97,3 +105,9 @@ class NotFinite(VqaError):
     """A network gave infinity or NaN: its numbers left the range of its dtype."""
 
     kind = "not_finite"
+
+
+class MissingPrompt(VqaError):
+    """A scorer compares a clip with its prompt, and there is none."""
+
+    kind = "missing_prompt"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vqa.errors import BadArgument
+from vqa.errors import BadArgument, BadFrames
 
 if TYPE_CHECKING:
     from features.clip import Clip
@@ -105,6 +105,45 @@ class AroundMotion:
 
 
 @dataclass(frozen=True)
+class Strided:
+    """All frames of a short clip; of a longer one `count` at equal steps from the first on.
+
+    VideoScore's example script: 16 for v1.0, 48 for v1.1. The last frame is never reached.
+    """
+
+    count: int = 16
+
+    def __post_init__(self) -> None:
+        _positive(self, count=self.count)
+
+    def __call__(self, clip: Clip) -> Clip:
+        """Choose by index."""
+        return clip.at(strided(len(clip.times_s), count=self.count))
+
+
+@dataclass(frozen=True)
+class EvenRate:
+    """An even number of frames, about `fps` per second, from the first to the last.
+
+    The sampling of qwen-vl-utils 0.0.8: at least 4 frames (fewer only if the clip has fewer), at
+    most `limit`.
+    """
+
+    fps: float = 8
+    limit: int = 768
+
+    def __post_init__(self) -> None:
+        _positive(self, fps=self.fps, limit=self.limit)
+
+    def __call__(self, clip: Clip) -> Clip:
+        """Choose by index and average rate. Raises BadFrames for a clip of a single frame."""
+        total = len(clip.times_s)
+        if total < 2:
+            raise BadFrames(f"{clip.name}: has 1 frame; this network looks at pairs of frames")
+        return clip.at(even_rate(total, clip.fps, wanted=self.fps, limit=self.limit))
+
+
+@dataclass(frozen=True)
 class All:
     """Every frame."""
 
@@ -127,6 +166,21 @@ def uniform(total: int, fps: float, *, count: int, first_s: float) -> list[int]:
     """`count` indices from 0 to the last frame before `first_s`, fractions cut off."""
     end = max(1, min(total, int(first_s * fps)))
     return [int(index) for index in np.linspace(0, end - 1, count, dtype=int)]
+
+
+def strided(total: int, *, count: int) -> list[int]:
+    """All indices up to `count` of them, else the truncated multiples of total / count."""
+    if total <= count:
+        return list(range(total))
+    return [int(index) for index in np.arange(0, total, total / count)[:count]]
+
+
+def even_rate(total: int, fps: float, *, wanted: float, limit: int) -> list[int]:
+    """Indices evenly from 0 to the last one, rounded half to even, an even number of them."""
+    most = max(2, min(limit, total) // 2 * 2)
+    count = min(max(total / fps * wanted, 4), most)
+    count = min(2 * round(count / 2), most)
+    return [round(index) for index in np.linspace(0, total - 1, count).tolist()]
 
 
 def at_rate(times_s: Sequence[float] | Floats, *, fps: float, limit: int) -> list[int]:

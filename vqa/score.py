@@ -119,6 +119,8 @@ class Score:
     def row(self) -> dict[str, Any]:
         """Give the row of the results files and of `vqa score --json`; never NaN or infinity."""
         sampled = {key: list(self.sampled.get(key, ())) for key in ("indices", "times_s")}
+        if "values" in self.sampled:  # scorers of pictures keep what each frame got
+            sampled["values"] = list(self.sampled["values"])
         row = {
             "path": self.path,
             "prompt": self.prompt,
@@ -204,8 +206,12 @@ def _checked(answer: Answer) -> float | None:
 
 
 def _said(sheet: Checklist, answer: Answer) -> float | None:
-    """What counts as said: the literal reply, or P(yes) where only that is known."""
-    if answer.reply is None or answer.p_yes is None:
+    """What counts as said: the literal reply, or P(yes) where only that is known.
+
+    A P of 1 or 0 without logits was read from the reply; what it means is decided already.
+    """
+    read_from_it = answer.logit_yes is None and answer.p_yes in (0.0, 1.0)
+    if answer.reply is None or answer.p_yes is None or read_from_it:
         return answer.p_yes
     return float(answer.reply == sheet.yes_text)
 

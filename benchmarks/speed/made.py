@@ -60,16 +60,20 @@ def sizes(*, hidden: int, layers: int, image_size: int = 224) -> Config:
 
 SIZES = {
     "tiny": sizes(hidden=512, layers=1, image_size=56),
-    "small": sizes(hidden=512, layers=8),
-    "medium": sizes(hidden=1024, layers=8),
+    "small": sizes(hidden=1024, layers=8),
     "12.5B": Config(experts=False, bos_token_id=0, eos_token_ids=(1,), pad_token_id=2),
 }
 
 
 def engine(config: Config, *, device: torch.device, dtype: torch.dtype) -> Engine:
     """Make an engine of these sizes."""
-    prompts = Prompts(tokenizer(), config, "chat")
-    return Engine.of(network(config, device=device, dtype=dtype), prompts, device=device)
+    model = network(config, device=device, dtype=dtype)
+    return Engine.of(model, prompts(config), device=device)
+
+
+def prompts(config: Config) -> Prompts:
+    """Build prompts as VisionReward-Video does."""
+    return Prompts(tokenizer(), config, "chat")
 
 
 @torch.no_grad()

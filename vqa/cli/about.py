@@ -15,7 +15,7 @@ from vqa._version import __version__
 from vqa.cli.output import wants_json, write_json
 
 if TYPE_CHECKING:
-    from vqa.loading import Known
+    from vqa.catalogue import Known
     from vqa.models.cogvlm2.fitting import Row
     from vqa.models.machine import Machine
 
@@ -49,7 +49,7 @@ _CUDA_TIMEOUT_S = 60
 
 def models(*, json: bool, table: bool) -> int:
     """List what `vqa.load` and `--scorer` know, and what of it this machine can hold."""
-    from vqa.loading import SCORERS
+    from vqa.catalogue import SCORERS
     from vqa.models.cogvlm2.fitting import rows
 
     machine = _machine()
@@ -76,7 +76,7 @@ def _model(known: Known, fitting: Row | None) -> dict[str, Any]:
         "name": known.name,
         "what": known.what,
         "needs": known.needs,
-        "size": known.size,
+        "size_gb": known.gb,
         "memory_gb": peaks and {form: round(size / 1e9, 1) for form, size in peaks.items()},
         "fits": "yes" if fitting is None else fitting.fits,
         "why": None if fitting is None else fitting.why,

@@ -47,15 +47,24 @@ ScorerName = Annotated[
 ]
 JudgeName = Annotated[
     str | None,
-    typer.Option("--judge", metavar="NAME", help="Who answers the questions: measured, cogvlm2."),
+    typer.Option(
+        "--judge",
+        metavar="NAME|MODEL|URL",
+        help="Who answers the questions: measured, cogvlm2; the folder or hub id of a"
+        " vision-language model; or an OpenAI-compatible server, http://HOST:PORT/v1[#MODEL].",
+    ),
 ]
 Checkpoint = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--checkpoint",
-        metavar="FOLDER|HUB_ID",
-        help="The network's weights; a hub id is fetched once.",
+        metavar="[NAME=]DIR",
+        help="The network's weights: a folder, or a hub id, which is fetched once.",
     ),
+]
+Reduce = Annotated[
+    str | None,
+    typer.Option("--reduce", help="How frames become one number: mean, median, min, max, last."),
 ]
 SamplerName = Annotated[
     str | None,
@@ -119,6 +128,7 @@ def _score(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    reduce: Reduce = None,
     strict: Strict = False,
     json: AsJson = False,
     table: AsTable = False,
@@ -139,12 +149,13 @@ def _score(
     options = score.Options(
         scorer=scorer,
         judge=judge,
-        checkpoint=checkpoint,
+        checkpoint=score.checkpoints(checkpoint),
         checklist=checklist,
         sampler=sampler,
         device=device,
         dtype=dtype,
         quantize=quantize,
+        reduce=reduce,
         strict=strict,
     )
     return lambda: score.run(
@@ -165,6 +176,7 @@ def _compare(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    reduce: Reduce = None,
     strict: Strict = False,
     json: AsJson = False,
     table: AsTable = False,
@@ -180,12 +192,13 @@ def _compare(
     options = score.Options(
         scorer=scorer,
         judge=judge,
-        checkpoint=checkpoint,
+        checkpoint=score.checkpoints(checkpoint),
         checklist=checklist,
         sampler=sampler,
         device=device,
         dtype=dtype,
         quantize=quantize,
+        reduce=reduce,
         strict=strict,
     )
     return lambda: compare.run(a, b, prompt=prompt, options=options, json=json, table=table)
@@ -225,7 +238,7 @@ def _ask(
     options = score.Options(
         scorer=scorer,
         judge=judge,
-        checkpoint=checkpoint,
+        checkpoint=score.checkpoints(checkpoint),
         checklist=checklist,
         sampler=sampler,
         device=device,
@@ -281,7 +294,9 @@ def _caption(
     """
     from vqa.cli import caption
 
-    options = caption.Options(checkpoint, sampler, device, dtype, quantize, strict)
+    options = caption.Options(
+        checkpoint[-1] if checkpoint else None, sampler, device, dtype, quantize, strict
+    )
     return lambda: caption.run(
         paths, question=question, max_tokens=max_tokens, options=options, json=json, table=table
     )
@@ -312,6 +327,50 @@ def _convert(
     from vqa.cli import convert
 
     return lambda: convert.run(source, out, tokenizer=tokenizer, dtype=dtype)
+
+
+@app.command("selftest", short_help="Compare a scorer with published outputs.")
+def _selftest(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A scorer; see `vqa models`.")],
+    checkpoint: Checkpoint = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="An example that was published, or a folder with them; a message says which.",
+        ),
+    ] = None,
+    cases: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Cases of your own, in the form of selftest.yaml."),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: AsJson = False,
+    table: AsTable = False,
+) -> Work:
+    """Compare a scorer with the outputs that its authors and users published.
+
+    Needs the published weights and the examples. Status 0 if all numbers agree, 1 if some do not,
+    2 if something is missing.
+
+    \b
+    Example:
+      vqa selftest videoscore --checkpoint DIR --input video1.mp4
+    """
+    from vqa.cli import score, selftest
+
+    return lambda: selftest.run(
+        name,
+        checkpoint=score.checkpoints(checkpoint),
+        inputs=inputs or [],
+        cases=cases,
+        device=device,
+        dtype=dtype,
+        json=json,
+        table=table,
+    )
 
 
 @app.command("models", short_help="List the scorers and what they need.")

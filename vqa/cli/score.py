@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vqa.assess import ChecklistScorer
+from vqa.catalogue import SCORERS
 from vqa.cli.inputs import expand, prompts_for
 from vqa.cli.output import progress, tell, wants_json, write_json
+from vqa.errors import BadArgument
 from vqa.loading import load
 from vqa.score import Score
+from vqa.scorer import Scorer
+
+_NETWORKS = {part for known in SCORERS.values() for part in known.parts}
 
 
 @dataclass(frozen=True)
@@ -19,15 +24,16 @@ class Options:
 
     scorer: str = "measured"
     judge: str | None = None
-    checkpoint: str | None = None
+    checkpoint: str | Mapping[str, str] | None = None
     checklist: str | None = None
     sampler: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     quantize: str | None = None
+    reduce: str | None = None
     strict: bool = False
 
-    def load(self) -> ChecklistScorer:
+    def load(self) -> Scorer:
         """Make the scorer; raises what `vqa.load` raises."""
         scorer = load(
             self.scorer,
@@ -38,6 +44,7 @@ class Options:
             device=self.device,
             dtype=self.dtype,
             quantize=self.quantize,
+            reduce=self.reduce,
         )
         return replace(scorer, strict=self.strict)
 
@@ -78,8 +85,22 @@ def run(
     return 1 if failed else 0
 
 
-def tell_coverage(scorer: ChecklistScorer, score: Score) -> None:
+def checkpoints(given: Sequence[str] | None) -> str | dict[str, str] | None:
+    """Read --checkpoint: one folder or hub id, or NAME=... for scorers of several networks."""
+    if not given:
+        return None
+    named = [text.partition("=") for text in given]
+    if len(given) == 1 and not (named[0][1] and named[0][0] in _NETWORKS):
+        return given[0]
+    if not all(equals for _, equals, _ in named):
+        raise BadArgument("--checkpoint: give it once, or each time as NAME=FOLDER")
+    return {name: place for name, _, place in named}
+
+
+def tell_coverage(scorer: Scorer, score: Score) -> None:
     """Say how much of the checklist was answered and how to get the rest; nothing if all was."""
+    if not isinstance(scorer, ChecklistScorer):
+        return
     counted = {q.id for q in scorer.checklist.counted}
     answered = sum(a.id in counted and a.contribution is not None for a in score.answers)
     if answered == len(counted):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -20,6 +20,14 @@ class Ask:
     clip: Clip
     questions: Sequence[Question]
     prompt: str | None = None
+
+
+class Answers(list["Answer"]):
+    """Answers with what should be known about them; `warnings` go into the row."""
+
+    def __init__(self, answers: Iterable[Answer], *, warnings: Iterable[str] = ()) -> None:
+        super().__init__(answers)
+        self.warnings = tuple(warnings)
 
 
 class Judge(Protocol):
@@ -51,6 +59,7 @@ class Judge(Protocol):
     ) -> list[Answer]:
         """Answer every question, in order, with `question.answer(p_yes)`; None for "cannot say".
 
+        A list is enough; `Answers` can carry warnings for the row.
         `clip.frames()` gives the chosen frames, (T, H, W, 3) uint8 RGB. Questions about the prompt
         come only when there is one; `question.render(prompt)` is the exact string to send.
         `measurement` is there whenever `sees` is "measurement".

@@ -9,6 +9,7 @@ together, and several clips at once (vqa/models/cogvlm2/packing.py).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,16 +102,16 @@ class CogVLM2:
 
     def caption(self, clip: Clip, *, query: str = CAPTION_QUERY, max_tokens: int = 2048) -> str:
         """Describe a clip in words: for cogvlm2-llama3-caption and its like."""
-        return self.engine.describe(self.engine.pixels(clip.frames()), query, max_tokens=max_tokens)
+        return self.engine.describe(self.engine.pictures(clip), query, max_tokens=max_tokens)
 
     def _look(self, ask: Ask) -> Look | Exception:
         from vqa.models.cogvlm2.engine import Look
 
         try:
-            pictures = self.engine.pixels(ask.clip.frames())
+            queries = [q.render(ask.prompt) for q in ask.questions if _is_yes_no(q)]
+            return Look(self.engine.pictures(ask.clip), queries)
         except Exception as error:  # a file that cannot be decoded; the other clips go on
             return error
-        return Look(pictures, [q.render(ask.prompt) for q in ask.questions if _is_yes_no(q)])
 
     def _read(self, looks: Sequence[Look]) -> list[list[Reading] | Exception]:
         try:
@@ -123,7 +124,7 @@ class CogVLM2:
     def _answers(self, ask: Ask, readings: list[Reading] | Exception) -> list[Answer] | Exception:
         if isinstance(readings, Exception):
             return readings
-        if any(reading.p_yes != reading.p_yes for reading in readings):
+        if not all(math.isfinite(r.logit_yes) and math.isfinite(r.logit_no) for r in readings):
             return NotFinite(
                 "the network's numbers left the range of its dtype; load it with dtype='bfloat16'"
                 " or 'float32'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vqa.errors import BadCheckpoint
 from vqa.models.headers import Headers, not_weights
@@ -45,6 +46,28 @@ def check(
         raise BadCheckpoint(f"{headers.folder}: {_hint(headers, expected)}: {told}")
 
 
+def compare(
+    origin: str, found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
+) -> None:
+    """Compare shapes by name, where tensors were renamed on the way; raises BadCheckpoint."""
+    wrong = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "of another shape": [
+            f"{name}: {list(shape)} instead of {list(expected[name])}"
+            for name, shape in found.items()
+            if name in expected and tuple(shape) != tuple(expected[name])
+        ],
+    }
+    if any(wrong.values()):
+        told = "; ".join(_listed(kind, names) for kind, names in wrong.items() if names)
+        shared = len(set(expected) & set(found))
+        raise BadCheckpoint(
+            f"{origin}: does not fit the network, {shared} of {len(expected)} tensors are there:"
+            f" {told}; is it another model, or are weights and config of two models?"
+        )
+
+
 def check_files(folder: Path, needed: Mapping[str, str]) -> None:
     """Check that files lie beside the weights and are whole: file name -> where to get it.
 
@@ -62,6 +85,21 @@ def check_files(folder: Path, needed: Mapping[str, str]) -> None:
             raise BadCheckpoint(f"{file}: {wrong}")
         if name.endswith(".json") and not raw.rstrip().endswith(b"}"):
             raise BadCheckpoint(f"{file}: cut off ({len(raw)} bytes); {source}")
+
+
+def read_json(folder: Path, name: str, source: str) -> dict[str, Any]:
+    """Read a JSON object beside the weights; `source` says where to get it.
+
+    Raises BadCheckpoint, which names the file and where it comes from.
+    """
+    check_files(folder, {name: source})
+    try:
+        found = json.loads((folder / name).read_bytes())
+    except ValueError as error:
+        raise BadCheckpoint(f"{folder / name}: not JSON ({error}); {source}") from None
+    if not isinstance(found, dict):
+        raise BadCheckpoint(f"{folder / name}: holds no JSON object; {source}")
+    return found
 
 
 def _listed(kind: str, names: Sequence[str]) -> str:

@@ -180,6 +180,18 @@ def _garbage(file: Path, reason: str) -> BadCheckpoint:
     return BadCheckpoint(f"{file}: not a safetensors file ({reason}); {AGAIN}")
 
 
+def indexed(file: Path) -> list[Path]:
+    """Give the files that an index lists, all of them there; raises BadCheckpoint."""
+    names = sorted(set(_index(file).values()))
+    missing = [name for name in names if not (file.parent / name).exists()]
+    if missing:
+        raise BadCheckpoint(
+            f"{file.parent}: {len(missing)} of {len(names)} files missing"
+            f" ({', '.join(missing[:10])}); {_unfinished(file.parent)}download or copy them too"
+        )
+    return [file.parent / name for name in names]
+
+
 def _index(file: Path) -> dict[str, str]:
     try:
         raw = file.read_bytes()

@@ -1,6 +1,7 @@
 """Where a checkpoint lies: a folder, or a model on the Hugging Face hub that is fetched once.
 
-Only weights as safetensors, JSON and tokenizer files are fetched: never code, never pickles.
+Only weights as safetensors, JSON and tokenizer files are fetched: never code, and pickles only of
+the names that a caller can read without running them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from vqa.models.headers import layout
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-PATTERNS = ["*.safetensors", "*.json", "*.model", "vocab.txt", "merges.txt"]
+PATTERNS = ["*.safetensors", "*.json", "*.model", "*.jinja", "vocab.txt", "merges.txt"]
+PICKLES = (".bin", ".pt", ".pth")
 HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 TIMEOUT_S = 10.0
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota error
@@ -34,6 +36,7 @@ def resolve(
     *,
     download: bool = True,
     needs: Sequence[str] = ("config.json",),
+    pickles: Sequence[str] = (),
     cache: str | PathLike[str] | None = None,
     endpoint: str | None = None,
 ) -> Path:
@@ -42,7 +45,8 @@ def resolve(
     A model that the hub's cache holds as a whole, `needs` included, is taken from there without
     asking the network; so a branch stays as it was when it was fetched. Otherwise it is fetched, if
     the disk has room.
-    cache, endpoint -- instead of the hub's own (HF_HOME, HF_ENDPOINT).
+    pickles -- patterns of pickled weights that will do as well, "pytorch_model.bin". cache,
+    endpoint -- instead of the hub's own (HF_HOME, HF_ENDPOINT).
 
     Raises MissingCheckpoint where there is nothing to load, with what to do about it; NoSpace;
     BadCheckpoint for a model without safetensors.
@@ -61,13 +65,64 @@ def resolve(
         )
     repo, revision = match["repo"], match["revision"] or "main"
     place = None if cache is None else os.fspath(cache)
-    found = _cached(repo, revision, place, needs)
+    patterns = [*PATTERNS, *pickles]
+    found = _cached(repo, revision, place, needs, patterns)
     if found is None and not download:
         raise MissingCheckpoint(f"{text}: {ABSENT}; fetch it first: `hf download {repo}`")
-    return found or _fetch(repo, revision, place, endpoint)
+    return found or _fetch(repo, revision, place, endpoint, patterns)
 
 
-def _cached(repo: str, revision: str, cache: str | None, needs: Iterable[str]) -> Path | None:
+def companion(
+    folder: str | PathLike[str],
+    name: str,
+    *,
+    repo: str,
+    file: str | None = None,
+    cache: str | PathLike[str] | None = None,
+    endpoint: str | None = None,
+) -> Path:
+    """Give a small file that a checkpoint needs and its authors left in another repository.
+
+    Looks for `name` in the folder, then in the hub's cache of `repo`, and else fetches this one
+    file; there it may be called `file`. Raises MissingCheckpoint.
+    """
+    here, wanted = Path(folder) / name, file or name
+    place = None if cache is None else os.fspath(cache)
+    if here.exists():
+        return here
+    found = _one_file(repo, wanted, place, endpoint, local=True)
+    if not isinstance(found, Path):
+        found = _one_file(repo, wanted, place, endpoint, local=False)
+    if isinstance(found, Path):
+        return found
+    raise MissingCheckpoint(f"{here}: missing; it is {wanted} of {found}; or put it there")
+
+
+def _one_file(
+    repo: str, name: str, cache: str | None, endpoint: str | None, *, local: bool
+) -> Path | VqaError:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    failures: tuple[type[BaseException], ...] = (OSError, *HfHubHTTPError.__bases__)
+    try:
+        folder = snapshot_download(
+            repo,
+            cache_dir=cache,
+            endpoint=endpoint,
+            allow_patterns=[name],
+            local_files_only=local,
+            tqdm_class=_bar(),
+        )
+    except failures as error:
+        return _explained(error.__cause__ or error, repo, "main")  # the library hides why
+    found = Path(folder, name)
+    return found if found.is_file() else MissingCheckpoint(f"{repo}, which no longer has it")
+
+
+def _cached(
+    repo: str, revision: str, cache: str | None, needs: Iterable[str], patterns: list[str]
+) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -77,11 +132,11 @@ def _cached(repo: str, revision: str, cache: str | None, needs: Iterable[str]) -
                 repo,
                 revision=revision,
                 cache_dir=cache,
-                allow_patterns=PATTERNS,
+                allow_patterns=patterns,
                 local_files_only=True,
             )
         )
-        files, _ = layout(folder)
+        files = _pickled(folder, patterns) or layout(folder)[0]
     except (LocalEntryNotFoundError, BadCheckpoint):
         return None
     except HFValidationError as error:
@@ -90,7 +145,21 @@ def _cached(repo: str, revision: str, cache: str | None, needs: Iterable[str]) -
     return folder if all(f.exists() for f in (*files, *map(folder.joinpath, needs))) else None
 
 
-def _fetch(repo: str, revision: str, cache: str | None, endpoint: str | None) -> Path:
+def _pickled(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The pickled weights in a folder of the cache that has no others."""
+    if any(folder.rglob("*.safetensors*")):
+        return []
+    files = [p for p in folder.rglob("*") if p.suffix in PICKLES]
+    return [p for p in files if _is_wanted(p.relative_to(folder).as_posix(), patterns)]
+
+
+def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _fetch(
+    repo: str, revision: str, cache: str | None, endpoint: str | None, patterns: list[str]
+) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -100,7 +169,7 @@ def _fetch(repo: str, revision: str, cache: str | None, endpoint: str | None) ->
         info = HfApi(endpoint=endpoint).model_info(
             repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S
         )
-        wanted = _wanted(repo, info.siblings or ())
+        wanted = _wanted(repo, info.siblings or (), patterns)
         new = _uncached(repo, str(info.sha), wanted, cache)
         _check_space(repo, Path(cache or constants.HF_HUB_CACHE).absolute(), need=new)
         return Path(
@@ -109,7 +178,7 @@ def _fetch(repo: str, revision: str, cache: str | None, endpoint: str | None) ->
                 revision=revision,
                 cache_dir=cache,
                 endpoint=endpoint,
-                allow_patterns=PATTERNS,
+                allow_patterns=patterns,
                 tqdm_class=_bar(),
             )
         )
@@ -124,9 +193,9 @@ def _bar() -> type[Any]:
     return type("Bar", (tqdm,), {"__init__": partialmethod(tqdm.__init__, disable=None)})
 
 
-def _wanted(repo: str, files: Iterable[RepoSibling]) -> list[RepoSibling]:
-    wanted = [f for f in files if any(fnmatch(f.rfilename, pattern) for pattern in PATTERNS)]
-    if not any(file.rfilename.endswith(".safetensors") for file in wanted):
+def _wanted(repo: str, files: Iterable[RepoSibling], patterns: Sequence[str]) -> list[RepoSibling]:
+    wanted = [file for file in files if _is_wanted(file.rfilename, patterns)]
+    if not any(file.rfilename.endswith((".safetensors", *PICKLES)) for file in wanted):
         raise BadCheckpoint(
             f"{repo}: has no safetensors on the hub, nothing was fetched; pickles are not loaded."
             " The image model as released (split parts of a tar) is fetched by"

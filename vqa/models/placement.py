@@ -130,6 +130,18 @@ def place(
     return Placement(torch.device(main), _torch(kind), homes, weights.bytes)
 
 
+def one_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Give the device and dtype of a network that is small enough for one device.
+
+    "auto" is the first card, or the CPU where there is none. Raises BadArgument, NotAvailable.
+    """
+    machine = Machine(free_ram()) if device == "cpu" else Machine.here()
+    if device == "auto":
+        device = "cuda:0" if machine.cards else "cpu"
+    where = named_device(device, machine)
+    return torch.device(where), _torch(named_dtype(dtype, device=where, machine=machine))
+
+
 def named_device(device: str, machine: Machine) -> str:
     """Check the name of a device; "cuda" becomes "cuda:0"."""
     try:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor
 
 # Questions about a clip are mixed in groups of about this many tokens: one kernel call for a group,
@@ -116,9 +117,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None) ->
     if mask is None and 1 < n < m:
         after = torch.ones(n, m, dtype=torch.bool, device=q.device).triu(m - n + 1)
         mask = torch.zeros(n, m, dtype=q.dtype, device=q.device).masked_fill_(after, float("-inf"))
+    if mask is not None and q.is_cuda:
+        # The fused CUDA kernel that takes a mask takes no grouped heads in most releases, and what
+        # runs instead writes float32 scores to memory. A CPU's kernel takes both.
+        k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
     causal = mask is None and n == m
     mixed = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]
     )
     return mixed[0].transpose(0, 1)
+
+
+def per_query_head(x: Tensor, heads: int) -> Tensor:
+    """Repeat keys or values (m, kv heads, d) for the query heads they serve -> (m, heads, d)."""
+    return repeat(x, "m kv d -> m (kv group) d", group=heads // x.shape[1])

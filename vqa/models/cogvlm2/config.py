@@ -95,21 +95,21 @@ class Config:
         """
         if not isinstance(data, Mapping):
             raise BadCheckpoint("must be a JSON object")
-        kinds = data.get("architectures") or []
+        kinds = data.get("architectures") or "of no architecture"
         if kinds not in ([VIDEO], [IMAGE]):
+            said = ", ".join(map(str, kinds)) if isinstance(kinds, list) else kinds
             raise BadCheckpoint(
-                f"says the model is {', '.join(map(str, kinds)) or 'of no architecture'}; the"
+                f"says the model is {said}; the"
                 f" CogVLM2 engine runs {VIDEO} (VisionReward-Video, cogvlm2-video,"
                 f" cogvlm2-llama3-caption) and {IMAGE} (VisionReward-Image after `vqa convert`,"
                 " cogvlm2-llama3-chat)"
             )
         if data.get("tie_word_embeddings"):
             raise BadCheckpoint("tie_word_embeddings must be false: CogVLM2 has a head of its own")
-        eos = data.get("eos_token_id", 128001)
         found = cls(
             experts=kinds == [IMAGE],
             vision=_take(VisionConfig, data.get("vision_config")),
-            eos_token_ids=tuple(eos) if isinstance(eos, list) else (eos,),
+            eos_token_ids=_ids(data.get("eos_token_id", 128001)),
             **_known(cls, data),
         )
         return found._checked(data)
@@ -252,11 +252,25 @@ def _known(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
         if field.type not in ("int", "float") or data.get(name) is None:
             continue
         value = data[name]
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or (field.type == "float" and isinstance(value, float))) or value < 0:
+        whole = _is_whole(value)
+        if not (whole or (field.type == "float" and isinstance(value, float))) or not value >= 0:
             raise BadCheckpoint(f"{name} must be a number of type {field.type}, not {value!r}")
+        if value == 0 and not name.endswith(("_id", "_eps")):
+            raise BadCheckpoint(f"{name} must be at least 1")
         found[name] = value
     return found
+
+
+def _ids(eos: Any) -> tuple[int, ...]:
+    """Give the tokens that end a text: config.json names one or several."""
+    ids = tuple(eos) if isinstance(eos, list) else (eos,)
+    if not ids or not all(_is_whole(id_) and id_ >= 0 for id_ in ids):
+        raise BadCheckpoint(f"eos_token_id must be a token id or a list of them, not {eos!r}")
+    return ids
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _size(shape: Shape) -> int:

@@ -37,6 +37,11 @@ class Kinds(NamedTuple):
     vision: Tensor  # (n_vision,) int64
     language: Tensor  # (N - n_vision,) int64
 
+    def among(self, rows: Tensor) -> Kinds:
+        """Give the kinds of some rows (n,), numbered anew from 0."""
+        vision = torch.isin(rows, self.vision)
+        return Kinds(vision.nonzero()[:, 0], (~vision).nonzero()[:, 0])
+
 
 class RMSNorm(nn.Module):
     """Root mean square norm; float32 up to and including the weight (Zhang and Sennrich 2019)."""
@@ -146,9 +151,18 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, x: Tensor, positions: Tensor, attend: Attend, kinds: Kinds | None) -> Tensor:
-        """(N, hidden) -> the same."""
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        kinds: Kinds | None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """(N, hidden) -> the same, or of some rows (n,) alone -> (n, hidden)."""
         x = x + self.self_attn(self.input_layernorm(x), positions, attend, kinds)
+        if rows is not None:
+            x, kinds = x[rows], kinds and kinds.among(rows)
         return x + self.mlp(self.post_attention_layernorm(x), kinds)  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from vqa.models.cogvlm2.model import CogVLM2
 from vqa.models.cogvlm2.packing import Packer, Work
 from vqa.models.cogvlm2.pixels import image_pixels, video_pixels
 from vqa.models.cogvlm2.prompt import Prompts, Tokens
+
+if TYPE_CHECKING:
+    from features.clip import Clip
 
 U8 = npt.NDArray[np.uint8]
 
@@ -120,6 +123,15 @@ class Engine:
         """Sizes of the model."""
         return self.packer.model.config
 
+    def pictures(self, clip: Clip) -> Tensor:
+        """Pixels of the wanted frames of a clip, as `pixels` gives them.
+
+        Transparency of a still image is dropped and not composited, as the released script does.
+        """
+        if not self.config.experts or len(clip.indices or ()) > 1:
+            return self.pixels(clip.frames())
+        return self.pixels(np.stack([np.asarray(i.convert("RGB")) for i in clip.images()]))
+
     def pixels(self, frames: U8) -> Tensor:
         """Frames (T, H, W, 3) uint8 RGB -> (T, 3, S, S) float32 on the CPU.
 
@@ -190,7 +202,8 @@ class Engine:
 def _with_likeliest(logits: Tensor, answers: Sequence[int]) -> Tensor:
     """Logits (n, vocabulary) -> (n, 3): yes, no, and the number of the likeliest token."""
     # float64, because a token id above 2^24 would not survive in float32
-    return torch.cat((logits[:, list(answers)], logits.argmax(-1, keepdim=True)), dim=-1).double()
+    likeliest = logits.argmax(-1, keepdim=True)
+    return torch.cat((logits[:, list(answers)].double(), likeliest.double()), dim=-1)
 
 
 def _continued(work: Work, written: Sequence[Sequence[int]]) -> Work:

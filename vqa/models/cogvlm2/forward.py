@@ -56,8 +56,9 @@ class Runner:
     def _see(self, pictures: Sequence[Tensor]) -> Tensor:
         """Encode the pictures of all pieces -> (tokens, hidden), in their order."""
         dtype = self.model.model.vision.patch_embedding.proj.weight.dtype
-        chunks = torch.split(torch.cat(list(pictures)).to(dtype), self.pictures_at_once)
-        return torch.cat([self.model.see(chunk.to(self.device)).flatten(0, 1) for chunk in chunks])
+        there = torch.cat([part.to(self.device) for part in pictures]).to(dtype)
+        chunks = torch.split(there, self.pictures_at_once)
+        return torch.cat([self.model.see(chunk).flatten(0, 1) for chunk in chunks])
 
     def _kinds(self, tokens: Sequence[Tokens]) -> Kinds | None:
         """Tell vision rows from language rows, where the model has weights for each."""

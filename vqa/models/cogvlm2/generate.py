@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 
+from vqa.errors import NotFinite
 from vqa.models.cogvlm2.attention import Cache, Segment
 from vqa.models.cogvlm2.forward import Piece, Runner
 from vqa.models.cogvlm2.prompt import Tokens
@@ -17,15 +19,13 @@ def generate(
 ) -> list[int]:
     """Give the likeliest continuation of a prompt, up to one of `stop` or `limit` tokens.
 
-    pictures (N, 3, S, S) float32 stand at the vision tokens of the prompt.
+    pictures (N, 3, S, S) float32 stand at the vision tokens of the prompt. Raises NotFinite.
     """
     found: list[int] = []
-    for token in _likeliest(runner, prompt, pictures):
+    for token in islice(_likeliest(runner, prompt, pictures), limit):
         if token in stop:
             break
         found.append(token)
-        if len(found) == limit:
-            break
     return found
 
 
@@ -39,6 +39,12 @@ def _likeliest(runner: Runner, prompt: Tokens, pictures: Tensor) -> Iterator[int
         segment = Segment(cache, size, (), keep=True)
         piece = Piece(tokens, positions, segment, (size - 1,), seen)
         with torch.inference_mode():
-            token = int(runner.model.logits(runner.run([piece]))[0].argmax())
+            best = runner.model.logits(runner.run([piece]))[0].max(-1)
+        if not best.values.isfinite():
+            raise NotFinite(
+                "the network's numbers left the range of its dtype; load it with dtype='bfloat16'"
+                " or 'float32'"
+            )
+        token = int(best.indices)
         yield token
         tokens, positions, seen = Tokens.text([token]), (positions[-1] + 1,), None

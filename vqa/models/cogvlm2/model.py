@@ -57,9 +57,11 @@ class CogVLM2(nn.Module):
 
         rows -- (n,) the tokens whose output is wanted -> (n, hidden).
         """
-        for layer in self.model.layers:
+        *body, last = self.model.layers
+        for layer in body:
             hidden = layer(hidden, positions, attend, kinds)
-        return self.model.norm(hidden[rows.to(hidden.device)])  # type: ignore[no-any-return]
+        # No later layer looks at the other rows: they need not go through the last MLP.
+        return self.model.norm(last(hidden, positions, attend, kinds, rows))  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor, tokens: Sequence[int] | None = None) -> Tensor:
         """Give float32 logits (n, tokens) of hidden (n, hidden), for these tokens or all of them.

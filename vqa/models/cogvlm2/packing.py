@@ -22,6 +22,10 @@ from vqa.models.cogvlm2.model import CogVLM2
 from vqa.models.cogvlm2.plan import Load, Part, plan, smallest
 from vqa.models.cogvlm2.prompt import Tokens
 
+# What torch's allocator and oneDNN say on a CPU without memory; the second also about other
+# failures, which halving then does not cure and the final error tells.
+_SIGNS = ("DefaultCPUAllocator", "could not create a primitive", "std::bad_alloc")
+
 # States (n, hidden) at the last token of n questions -> (n, anything).
 Readout = Callable[[Tensor], Tensor]
 
@@ -61,7 +65,8 @@ class Packer:
     """Runs work through a model, about `budget` tokens at once.
 
     When the device runs out of memory the budget is halved for good and the rest goes on; what was
-    answered is kept. Raises OutOfMemory when a single question about a single clip does not fit.
+    answered is kept. Raises OutOfMemory when a single question about a single clip does not fit;
+    that says nothing about other clips, so the budget is then as before.
     """
 
     model: CogVLM2
@@ -78,6 +83,7 @@ class Packer:
     def run(self, works: Sequence[Work], readout: Readout) -> list[list[Tensor]]:
         """Give the readout of every question, clip by clip, on the CPU."""
         found: list[dict[int, Tensor]] = [{} for _ in works]
+        budget = self.budget
         while True:
             todo = [_todo(work, done) for work, done in zip(works, found, strict=True)]
             loads = [work.load(numbers) for work, numbers in zip(works, todo, strict=True)]
@@ -85,7 +91,12 @@ class Packer:
             failed = self._try_passes(works, todo, passes, readout, found)
             if failed is None:
                 return [[done[number] for number in range(len(done))] for done in found]
-            self._halve(passes, failed)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if smallest(passes) and self.runner.pictures_at_once == 1:
+                self.budget = budget
+                raise _does_not_fit(failed)
+            self.budget = max(1, self.budget // 2)
 
     def _try_passes(
         self,
@@ -101,10 +112,10 @@ class Packer:
         """
         try:
             self._run_passes(works, todo, passes, readout, found)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            return str(error).splitlines()[0]
+            return str(error).partition("\n")[0] or "MemoryError"
         return None
 
     def _run_passes(
@@ -135,22 +146,21 @@ class Packer:
                 if last[part.clip] == number:
                     caches[part.clip].layers.clear()
 
-    def _halve(self, passes: Sequence[Sequence[Part]], complaint: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if smallest(passes) and self.runner.pictures_at_once == 1:
-            raise OutOfMemory(
-                f"one question about one clip does not fit into the memory: {complaint}; give fewer"
-                " frames, quantize='int8' or 'int4', or device='auto', which keeps layers that do"
-                " not fit on the CPU"
-            )
-        self.budget = max(1, self.budget // 2)
-
 
 def _todo(work: Work, done: dict[int, Tensor]) -> list[int]:
     return [number for number in range(len(work.tails)) if number not in done]
 
 
+def _does_not_fit(complaint: str) -> OutOfMemory:
+    return OutOfMemory(
+        f"one question about one clip does not fit into the memory: {complaint}; give fewer frames,"
+        " quantize='int8' or 'int4', or device='auto', which keeps layers that do not fit on the"
+        " CPU"
+    )
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    """A GPU raises its own class; the CPU's allocator a RuntimeError that only its text tells."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """A GPU raises its own class; on the CPU only the text of a RuntimeError tells."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(sign in str(error) for sign in _SIGNS)

@@ -155,9 +155,13 @@ class Prompts:
     def split(self, pictures: int, queries: Sequence[str]) -> tuple[Tokens, list[Tokens]]:
         """Give one head for all queries, and what each adds to it.
 
-        The tokens of "Question:" go into the head unless some query melts into them.
+        The tokens of "Question:" go into the head unless some query melts into them. Raises
+        BadArgument for a query without a token, which only the template "base" can make.
         """
         head, tails = self.head(pictures), [self.tail(query) for query in queries]
+        for number, tail in enumerate(tails, start=1):
+            if not len(tail):
+                raise BadArgument(f"question {number} is empty; ask something, or leave it out")
         opening = Tokens.text(self.encode(TEMPLATES[self.template][0].rstrip()))
         size = len(opening)
         if not all(tail.ids[:size] == opening.ids and len(tail) > size for tail in tails):

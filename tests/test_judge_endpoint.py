@@ -271,6 +271,14 @@ def test_a_question_that_keeps_failing_stays_open_and_says_so(chat: Chat) -> Non
     assert note.startswith("1 of 4 questions left unanswered") and "it answers 500" in note
 
 
+def test_a_question_left_open_is_told_in_the_row(chat: Chat) -> None:
+    chat.plan = lambda text, attempt: "500" if "camera" in text else "answer"
+    score = vqa.load("visionreward-video", judge=judge(chat, tries=1)).score(CLIP)
+    open_ = [a for a in score.answers if a.p_yes is None and "[[prompt]]" not in a.text]
+    assert open_ and all("camera" in a.text for a in open_)
+    assert 0 < (score.coverage or 0) < 1 and "left unanswered" in score.row()["warnings"][0]
+
+
 def test_a_refused_question_is_not_repeated_and_stays_open(chat: Chat) -> None:
     chat.plan = lambda text, attempt: "400" if number_of(text) == 0 else "answer"
     answers = judge(chat).ask(CLIP, questions(3))
@@ -319,6 +327,16 @@ def test_an_answer_that_trickles_in_is_given_up_as_well() -> None:
             slow.ask(CLIP, questions(1))
         stop.set()
         thread.join()
+
+
+def test_a_proxy_for_the_internet_is_not_asked_for_a_server_on_this_machine(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert None not in p_yes(judge(chat, tries=1).ask(CLIP, questions(2)))
 
 
 def closed_port() -> int:
@@ -523,7 +541,7 @@ def test_other_frames_clips_prompts_and_white_space_are_asked_again(
     for clip, question, prompt in [
         (CLIP, about, "a house"),
         (CLIP.at([0, 1]), about, "a wall"),
-        (OTHER, about, "a wall"),
+        (Clip.from_frames(255 - CLIP.frames()), about, "a wall"),
         (CLIP, Question(id="p", text="Is it [[prompt]]?\n"), "a wall"),
     ]:
         before = len(chat.asked)
@@ -698,7 +716,7 @@ def test_it_is_a_judge_that_travels() -> None:
 
 
 def test_whoever_stops_listening_waits_for_nobody() -> None:
-    held, begun = threading.Event(), []
+    held, begun, before = threading.Event(), [], set(threading.enumerate())
 
     def wait(number: int) -> int:
         begun.append(number)
@@ -711,6 +729,8 @@ def test_whoever_stops_listening_waits_for_nobody() -> None:
         assert (number, found) == (0, 0)
         break
     held.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
     assert len(begun) <= 4
 
 

@@ -36,7 +36,7 @@ from vqa.judges.base import Answers
 from vqa.judges.vlm import VLM
 from vqa.judges.wording import OF_FRAMES, worded
 from vqa.models.vlm.engine import Engine
-from vqa.models.vlm.prompts import Pictures
+from vqa.models.vlm.prompts import Encoded, Pictures
 from vqa.models.vlm.shared import shared
 from vqa.score import Answer
 
@@ -64,7 +64,7 @@ SHARING: dict[str, Build] = {
 }
 ALONE: dict[str, Build] = {"paligemma": tiny_vlm.paligemma, "stretched": stretched}
 # Question of visionreward-video that ask about the frames alone, and one about the prompt.
-ASKED = [q for q in Checklist.load("visionreward-video").asked if not q.needs_prompt][:12]
+ASKED = [q for q in Checklist.load("visionreward-video").asked if not q.needs_prompt][:8]
 CLIPS = [Clip.from_frames(np.stack(busy(n, width=w))) for n, w in ((3, 96), (4, 64), (1, 96))]
 LEAD, _, _ = OF_FRAMES.partition("{question}")
 
@@ -439,6 +439,29 @@ def test_a_control_token_in_a_prompt_is_refused(judges: Callable[[str], VLM]) ->
 def test_films_need_torchvision_and_it_is_said(folders: Callable[[str], Path]) -> None:
     said = refusal(NotAvailable, folders("qwen2_5_vl"), media="video")
     assert "needs torchvision" in said and "media='images'" in said
+
+
+def test_words_after_a_film_stand_where_they_stand_in_a_whole_pass(
+    judges: Callable[[str], VLM],
+) -> None:
+    """The last picture of a slow film lies further on in time than the words behind it."""
+    engine = judges("qwen2_5_vl").engine
+    ids = engine.prompts.tokenizer.get_vocab()
+    film = [ids["<|video_pad|>"]] * 12
+    head = [ids["<|im_start|>"], ids["<|vision_start|>"], *film, ids["<|vision_end|>"]]
+    inputs = {
+        "input_ids": torch.tensor([head]),
+        "attention_mask": torch.ones(1, len(head), dtype=torch.long),
+        "mm_token_type_ids": torch.tensor([[2 * (number in film) for number in head]]),
+        "pixel_values_videos": torch.randn(48, 1176, generator=torch.Generator().manual_seed(0)),
+        "video_grid_thw": torch.tensor([[3, 4, 4]]),
+        "second_per_grid_ts": torch.tensor([4.0]),
+    }
+    encoded = Encoded(inputs, [[50, 60, 70], [80, 90], [50, 61, 71, 81]])
+    packed = engine.packer.packed(encoded, engine.sides)
+    for number, found in enumerate(packed):
+        alone = engine.sides(engine.packer.full(encoded.whole(number))[None])[0]
+        assert torch.allclose(found, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_5", "internvl"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,6 +81,7 @@ class Inquiry:
     connection: Connection
     model: str
     cache: Cache | None = None
+    over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, asks: Sequence[Ask]) -> list[list[Answer] | Exception]:
         """Ask all that is not known yet; the first question about each clip goes ahead."""
@@ -153,6 +155,16 @@ class Inquiry:
         return None
 
     def _one(self, sheet: Sheet, number: int) -> Reading:
+        if self.over.is_set():  # what ended it for all may not have been collected yet
+            raise BadEndpoint(f"{self.judge.url}: not asked, an earlier question ended it for all")
+        try:
+            return self._ask_one(sheet, number)
+        except BadEndpoint as error:
+            if _is_for_all(error):
+                self.over.set()
+            raise
+
+    def _ask_one(self, sheet: Sheet, number: int) -> Reading:
         assert sheet.body is not None  # _show came first
         plain = self.judge.plain
         try:

@@ -8,9 +8,9 @@ prompt for each question; its passes do not depend on each other, so that a few 
 spread in length, are timed and stand for all. Decoding, scaling and tokenising are in neither.
 
 `ratio_allowed` is what counting the floating point operations of both ways allows, with no padding
-and logits at the last token only; `share` is how much of it is reached. `ratio_tokens` is the same
-with tokens of the decoder alone: all prompts over the head and all tails. `largest_dlogit` is how
-far apart the two ways are in log P(yes) or log P(no).
+and logits at the last token only; `share` is how much of it is reached (on a busy machine it has
+come out above 1). `ratio_tokens` is the same with tokens of the decoder alone: all prompts over the
+head and all tails. `largest_dlogit` is how far apart the two ways are in log P(yes) or log P(no).
 """
 
 from __future__ import annotations

@@ -191,16 +191,17 @@ class Prompts:
         return [name for name in _TILING if count > 1 and hasattr(image_processor, name)]
 
     def _check(self, text: str) -> None:
-        for mark in self._marks():
+        for mark in self._marks(special=True):
             if mark in text:
                 raise BadArgument(
                     f"{text!r}: holds {mark}, which is a control token of this model; take it out"
                     " of the question or the prompt"
                 )
 
-    def _marks(self) -> list[str]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        return [token.content for token in added if token.special and token.content.strip()]
+    def _marks(self, *, special: bool = False) -> list[str]:
+        """Tokens that are cut out of a text before anything else is."""
+        added = [t for t in self.tokenizer.added_tokens_decoder.values() if t.content.strip()]
+        return [token.content for token in added if token.special or not special]
 
     def _cut(self, common: str) -> tuple[str, int] | None:
         """The last control token that all prompts share, and where it ends."""
